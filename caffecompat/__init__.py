@@ -1,0 +1,1 @@
+"""Caffe models, unchanged, on PyTorch."""

@@ -1,0 +1,137 @@
+"""Graph: the layers of one phase, joined by blobs, each checked and with its place in the text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from google.protobuf.message import Message
+
+from caffecompat.errors import CaffeCompatError, GraphError, Position
+from caffecompat.formats.parsed import UnknownField
+from caffecompat.schema import LayerType, caffe_pb2, layer_type
+
+Phase = Literal["TRAIN", "TEST"]
+Dialect = Literal["ssd", "bvlc"]
+
+
+class BlobKey(NamedTuple):
+    """A blob at one point of the net: a layer that works in place makes the next version of a name."""
+
+    name: str
+    version: int
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True)
+class ParamRef:
+    """One `param { ... }` of a layer.
+
+    Attributes:
+        name: the name by which it is shared, or "".
+        lr_mult: multiplies the learning rate; of a shared parameter, what its owner and sharers agree on.
+        decay_mult: multiplies the weight decay.
+        permissive: sharers need only have as many values, not the same shape.
+        owner: (index of the layer, index of the blob) that owns the values, or None if this one does.
+    """
+
+    name: str = ""
+    lr_mult: float = 1.0
+    decay_mult: float = 1.0
+    permissive: bool = False
+    owner: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One layer of a Graph.
+
+    Attributes:
+        index: its place among the layers of the graph.
+        name: its name in the prototxt; several layers may have the same one.
+        type: its type, as in `schema.LAYER_TYPES`.
+        bottoms: the blobs it reads.
+        tops: the blobs it makes.
+        message: its LayerParameter.
+        phase: the phase the graph is of.
+        dialect: the Caffe whose rules count where two differ.
+        position: where it stands, if it was read from a text.
+        loss_weights: one for each top; 0 for what is no loss.
+        params: one for each `param { ... }`; blobs beyond them take `ParamRef()`.
+        unknown: fields within the layer that the schema does not know.
+    """
+
+    index: int
+    name: str
+    type: str
+    bottoms: tuple[BlobKey, ...]
+    tops: tuple[BlobKey, ...]
+    message: caffe_pb2.LayerParameter
+    phase: Phase = "TEST"
+    dialect: Dialect = "ssd"
+    position: Position | None = None
+    loss_weights: tuple[float, ...] = ()
+    params: tuple[ParamRef, ...] = ()
+    unknown: tuple[UnknownField, ...] = field(default=(), compare=False)
+
+    @property
+    def row(self) -> LayerType:
+        """Its row of the table of layer types."""
+        return layer_type(self.type)
+
+    def param(self, index: int) -> ParamRef:
+        """The `param { ... }` of blob `index`; Caffe's defaults where the prototxt states none."""
+        return self.params[index] if index < len(self.params) else ParamRef()
+
+    def error(
+        self, message: str, *, hint: str | None = None, kind: type[CaffeCompatError] = GraphError
+    ) -> CaffeCompatError:
+        """An error of this layer: `raise spec.error("...")` names its file, line and name."""
+        return self.locate(kind(message, hint=hint))
+
+    def locate(self, error: CaffeCompatError) -> CaffeCompatError:
+        """`error`, with this layer's file, line and name where it lacks them."""
+        place = self.position
+        error.add_context(
+            file=place.file if place else None,
+            line=place.line if place else None,
+            column=place.column if place else None,
+            layer=self.name,
+        )
+        return error
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The layers of a net in one phase.
+
+    Attributes:
+        name: the net's name.
+        layers: in the order they run.
+        inputs: the tops of the Input layers and of the data layers, in order.
+        outputs: the tops that no layer reads, alphabetical as Caffe numbers them.
+        phase: "TRAIN" or "TEST".
+        dialect: "ssd" or "bvlc".
+        message: the filtered and upgraded NetParameter it was made from.
+        force_backward: every blob gets a gradient.
+        file: the prototxt's path, or None.
+        last: the last version of each blob's name: what a user means by the name.
+    """
+
+    name: str
+    layers: tuple[LayerSpec, ...]
+    inputs: tuple[BlobKey, ...]
+    outputs: tuple[BlobKey, ...]
+    phase: Phase
+    dialect: Dialect
+    message: caffe_pb2.NetParameter
+    force_backward: bool = False
+    file: str | None = None
+    last: dict[str, BlobKey] = field(default_factory=dict)
+
+
+def message_param(spec: LayerSpec) -> Message | None:
+    """The message of the layer type's own parameters, with its defaults where the prototxt has none."""
+    return getattr(spec.message, spec.row.param) if spec.row.param else None

@@ -1,0 +1,159 @@
+"""Layer, the base of all layer modules, and the registry that joins modules to type names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from google.protobuf.message import Message
+from torch import Tensor, nn
+
+from caffecompat.errors import CaffeCompatError, ShapeError, UnsupportedError, did_you_mean
+from caffecompat.graph.spec import LayerSpec, message_param
+from caffecompat.layers.fillers import fill
+from caffecompat.schema import LAYER_TYPES, caffe_pb2, layer_type
+
+Shape = tuple[int, ...]
+MAX_VALUES = 2**31 - 1
+
+
+class Layer(nn.Module):
+    """A layer of Caffe as a module.
+
+    A subclass declares its parameters in `__init__` (the bottoms' shapes decide their sizes and nothing
+    else), says in `shapes` what tops it gives, and computes them in `forward`. It reads `self.training`,
+    never the phase of the spec.
+    """
+
+    def __init__(self, spec: LayerSpec, bottoms: Sequence[Shape]) -> None:
+        super().__init__()
+        self.spec = spec
+        self.blob_names: list[str] = []
+        self._fillers: dict[str, caffe_pb2.FillerParameter | float] = {}
+
+    @property
+    def message(self) -> Message:
+        """The parameters of its own type, defaults included; typed by the subclass where it uses them."""
+        message = message_param(self.spec)
+        if message is None:
+            raise TypeError(f"{self.spec.type} has no parameters")
+        return message
+
+    def declare(
+        self,
+        name: str,
+        shape: Sequence[int],
+        filler: caffe_pb2.FillerParameter | float = 0.0,
+        *,
+        learned: bool = True,
+    ) -> None:
+        """Add the next blob, without memory yet.
+
+        Args:
+            name: the attribute, and the last part of its key in `state_dict()`.
+            shape: its shape; Caffe's limit is 2**31 - 1 values.
+            filler: what fills it if no weight file does: a FillerParameter, or a constant.
+            learned: a solver changes it; otherwise it is a buffer (BatchNorm's statistics).
+        """
+        count = 1
+        for size in shape:
+            count *= int(size)
+        if count > MAX_VALUES or any(size < 0 for size in shape):
+            raise self.error(
+                f"parameter {name} would have shape {tuple(shape)}; at most {MAX_VALUES} values are possible"
+            )
+        empty = torch.empty(tuple(shape), device="meta")
+        if learned:
+            wanted = self.spec.param(len(self.blob_names)).lr_mult != 0
+            self.register_parameter(name, nn.Parameter(empty, requires_grad=wanted))
+        else:
+            self.register_buffer(name, empty)
+        self.blob_names.append(name)
+        self._fillers[name] = filler
+
+    @property
+    def blobs(self) -> list[Tensor]:
+        """Its parameters in Caffe's order, BatchNorm's statistics included."""
+        return [getattr(self, name) for name in self.blob_names]
+
+    def set_blob(self, index: int, value: Tensor) -> None:
+        """Let blob `index` be `value` itself (no copy); sharing hands the same Parameter to several layers."""
+        name = self.blob_names[index]
+        if name in self._buffers:
+            self._buffers[name] = value.detach()
+            return
+        if not isinstance(value, nn.Parameter):
+            value = nn.Parameter(value, requires_grad=getattr(self, name).requires_grad)
+        self._parameters[name] = value
+
+    def fill(self) -> list[str]:
+        """Give memory and values to the blobs that have none yet; their names."""
+        filled = []
+        for index, name in enumerate(self.blob_names):
+            blob = getattr(self, name)
+            if blob.is_meta:
+                with torch.no_grad():
+                    value = torch.empty(blob.shape)
+                    fill(value, self._fillers[name], self.spec)
+                self.set_blob(index, value)
+                filled.append(name)
+        return filled
+
+    def shapes(self, *bottoms: Shape) -> tuple[Shape, ...]:
+        """The shapes of the tops, for bottoms of these shapes."""
+        raise NotImplementedError
+
+    def error(
+        self, message: str, *, hint: str | None = None, kind: type[CaffeCompatError] = ShapeError
+    ) -> CaffeCompatError:
+        """An error that names this layer and its place: `raise self.error(...)`."""
+        return self.spec.error(message, hint=hint, kind=kind)
+
+    def axis(self, axis: int, dims: int) -> int:
+        """An axis as Caffe counts it (negative from the end), as an index into `dims` axes."""
+        if not -dims <= axis < dims:
+            raise self.error(f"axis {axis} is out of range for a blob of {dims} axes")
+        return axis % dims
+
+
+L = TypeVar("L", bound=type[Layer])
+_REGISTRY: dict[str, type[Layer]] = {}
+
+
+def layer(*names: str) -> Callable[[L], L]:
+    """Register the module class for one or more layer types; each must have a row in `LAYER_TYPES`."""
+
+    def register(cls: L) -> L:
+        for name in names:
+            layer_type(name)
+            if name in _REGISTRY:
+                raise ValueError(f"layer type {name} has two modules: {_REGISTRY[name].__name__}, {cls.__name__}")
+            _REGISTRY[name] = cls
+        return cls
+
+    return register
+
+
+def registered() -> dict[str, type[Layer]]:
+    """The module class of every layer type that is implemented."""
+    return dict(_REGISTRY)
+
+
+def build(spec: LayerSpec, bottoms: Sequence[Shape]) -> Layer:
+    """The module of a layer, its parameters declared but without memory.
+
+    Raises:
+        SchemaError: a field within the layer that the schema does not know.
+        UnsupportedError: the type is known and not implemented.
+        ShapeError: the bottoms do not fit.
+    """
+    cls = _REGISTRY.get(spec.type)
+    if cls is None:
+        hint = did_you_mean(spec.type, set(_REGISTRY) - set(LAYER_TYPES))
+        raise spec.error(f"layer type {spec.type} is not implemented", hint=hint, kind=UnsupportedError)
+    try:
+        return cls(spec, bottoms)
+    except CaffeCompatError as error:
+        spec.locate(error)
+        raise
