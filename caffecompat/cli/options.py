@@ -1,0 +1,117 @@
+"""Options that several commands share, as decorators: how a net is built, and how its input is prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from caffecompat.errors import UsageError, quoted
+
+F = TypeVar("F", bound=Callable[..., Any])
+MAX_AXES = 32
+
+
+def _input_shapes(
+    context: click.Context, option: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """`1,3,300,300` or `data=1,3,300,300` as (name, sizes); the name is "" if not given."""
+    shapes = []
+    for value in values:
+        name, _, sizes = value.rpartition("=")
+        parts = sizes.split(",")
+        if len(parts) > MAX_AXES or not all(part.strip().isdecimal() and 0 < int(part) < 2**31 for part in parts):
+            raise click.BadParameter(f"{quoted(value)} is not a shape such as 1,3,300,300 or data=1,3,300,300")
+        shapes.append((name, tuple(int(part) for part in parts)))
+    return tuple(shapes)
+
+
+def net_argument(function: F) -> F:
+    """`NET`, the prototxt (argument `net`), and `--weights FILE` (argument `weights`, a Path or None)."""
+    function = click.option(
+        "-w",
+        "--weights",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="The weights: .caffemodel or .caffemodel.h5. Without them the net's fillers give the parameters.",
+    )(function)
+    return click.argument("net", type=click.Path(path_type=Path), metavar="NET.prototxt")(function)
+
+
+def net_options(function: F) -> F:
+    """Which net is built from the prototxt: phase, level, stage, dialect, ignore_field, input_shape."""
+    options = (
+        click.option(
+            "--phase",
+            type=click.Choice(["TEST", "TRAIN"], case_sensitive=False),
+            default="TEST",
+            show_default=True,
+            help="The phase whose layers are taken.",
+        ),
+        click.option("--level", type=int, default=0, show_default=True, help="The level that the rules are given."),
+        click.option("--stage", "stages", multiple=True, metavar="NAME", help="A stage that the rules are given."),
+        click.option(
+            "--dialect",
+            type=click.Choice(["ssd", "bvlc"]),
+            default="ssd",
+            show_default=True,
+            help="The Caffe whose rules count where the two differ.",
+        ),
+        click.option(
+            "--ignore-field",
+            "ignore_fields",
+            multiple=True,
+            metavar="NAME",
+            help="Compute layers as if this unknown field were not there; a warning says so.",
+        ),
+        click.option(
+            "--input-shape",
+            "input_shapes",
+            callback=_input_shapes,
+            multiple=True,
+            metavar="[NAME=]N,C,H,W",
+            help="The shape of an input, where the prototxt states none or another is wanted.",
+        ),
+    )
+    return _decorate(function, options)
+
+
+def preprocessing_options(function: F) -> F:
+    """How the input is prepared: mean, scale, channels, labels; each None where it is not given."""
+    options = (
+        click.option("--mean", metavar="B,G,R|FILE", help="Mean to subtract: values by channel, .binaryproto or .npy."),
+        click.option("--scale", type=float, help="Multiplies the values after the mean is subtracted."),
+        click.option(
+            "--channels",
+            type=click.Choice(["bgr", "rgb", "gray"], case_sensitive=False),
+            help="The order of channels that the net wants.",
+        ),
+        click.option("--labels", type=click.Path(path_type=Path), help="The classes' names: a label map or a text."),
+    )
+    return _decorate(function, options)
+
+
+def named_shapes(shapes: Sequence[tuple[str, tuple[int, ...]]], inputs: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The shapes of `--input-shape` by input; a shape without a name belongs to the net's first input.
+
+    Raises:
+        UsageError: a name that is no input of the net, or an input named twice.
+    """
+    named: dict[str, tuple[int, ...]] = {}
+    for given, shape in shapes:
+        name = given or (inputs[0] if inputs else "")
+        if name not in inputs:
+            known = ", ".join(inputs) or "none"
+            raise UsageError(f"--input-shape names {quoted(name)}; the net's inputs are: {known}")
+        if name in named:
+            raise UsageError(f"--input-shape gives the shape of {quoted(name)} twice")
+        named[name] = shape
+    return named
+
+
+def _decorate(function: F, options: Sequence[Callable[[F], F]]) -> F:
+    for option in reversed(options):
+        function = option(function)
+    return function
