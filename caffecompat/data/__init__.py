@@ -1,0 +1,1 @@
+"""What surrounds a net's blobs: how images become its input, and the names of its classes."""
