@@ -1,0 +1,55 @@
+# Each target sets itself up in .venv, with the versions of constraints.txt, on the first call.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed-caffecompat
+WORKERS ?= 2
+export OMP_NUM_THREADS ?= 1
+export PYTHONDONTWRITEBYTECODE ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install test lint format proto demo bench attacks wheel wheels clean
+
+help:  ## what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+install: $(INSTALLED)  ## the virtual environment with everything that development needs
+
+lint: $(INSTALLED)  ## style, types, and whether the compiled schema is fresh
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python proto/compile.py --check
+
+test: lint  ## lint, then every test
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+format: $(INSTALLED)  ## mend style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+proto: $(INSTALLED)  ## compile proto/caffe.proto into caffecompat/schema
+	$(BIN)/python proto/compile.py
+
+demo: $(INSTALLED)  ## convert a published face detector, detect on a photograph, leave demo/astronaut_faces.png
+	$(BIN)/python examples/face_detection.py demo
+
+bench: $(INSTALLED)  ## benchmarks side by side with plain PyTorch and OpenCV
+	$(BIN)/python benchmarks/load.py
+
+attacks: $(INSTALLED)  ## hostile input in full: 20,000 mutated files of each kind
+	CAFFECOMPAT_MUTATIONS=20000 $(BIN)/python -m pytest tests/attacks
+
+wheel: $(INSTALLED)  ## build the wheel into dist/
+	$(BIN)/python -m build --wheel --outdir dist
+
+wheels: wheel  ## install the wheel in empty environments, oldest and newest dependencies, and convert a model in each
+	$(BIN)/python tests/wheel_matrix.py dist/*.whl
+
+clean:  ## remove what was built; .venv stays
+	rm -rf build dist demo .mypy_cache .pytest_cache .ruff_cache
