@@ -1,1 +1,27 @@
-"""Caffe models, unchanged, on PyTorch."""
+"""Caffe models, unchanged, on PyTorch: load, run, prove equal, convert.
+
+>>> import caffecompat
+>>> net = caffecompat.load("deploy.prototxt", "net.caffemodel")
+>>> outputs = net(data=images)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from caffecompat.errors import CaffeCompatError, CaffeCompatWarning
+
+if TYPE_CHECKING:
+    from caffecompat.net import Net, load
+
+__version__ = "0.1.0"
+__all__ = ["CaffeCompatError", "CaffeCompatWarning", "Net", "__version__", "load"]
+
+
+def __getattr__(name: str) -> object:
+    """Import what needs torch when it is first asked for: `import caffecompat` stays cheap."""
+    if name in ("Net", "load"):
+        import caffecompat.net
+
+        return getattr(caffecompat.net, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -31,6 +31,9 @@ class Layer(nn.Module):
         self.spec = spec
         self.blob_names: list[str] = []
         self._fillers: dict[str, caffe_pb2.FillerParameter | float] = {}
+        # Shared parameters: where this layer's come from, and which layers use this one's.
+        self._owners: dict[str, tuple[Layer, int]] = {}
+        self._sharers: list[tuple[Layer, int]] = []
 
     @property
     def message(self) -> Message:
@@ -78,21 +81,60 @@ class Layer(nn.Module):
         return [getattr(self, name) for name in self.blob_names]
 
     def set_blob(self, index: int, value: Tensor) -> None:
-        """Let blob `index` be `value` itself (no copy); sharing hands the same Parameter to several layers."""
+        """Let blob `index`, and that of the layers that share it, be `value` itself: no copy."""
         name = self.blob_names[index]
         if name in self._buffers:
             self._buffers[name] = value.detach()
-            return
-        if not isinstance(value, nn.Parameter):
-            value = nn.Parameter(value, requires_grad=getattr(self, name).requires_grad)
-        self._parameters[name] = value
+        elif isinstance(value, nn.Parameter):
+            self._parameters[name] = value
+        else:
+            self._parameters[name] = nn.Parameter(value, requires_grad=getattr(self, name).requires_grad)
+        for sharer, position in self._sharers:
+            sharer._follow(position)
+
+    def give(self, index: int, value: Tensor) -> None:
+        """Take the values of `value` (of the blob's shape): the tensor itself if the blob has no memory yet."""
+        name = self.blob_names[index]
+        if name in self._owners:
+            owner, source = self._owners[name]
+            owner.give(source, value.view(owner.blobs[source].shape))
+        elif getattr(self, name).is_meta:
+            self.set_blob(index, value)
+        else:
+            with torch.no_grad():
+                getattr(self, name).copy_(value)
+
+    def share_blob(self, index: int, owner: Layer, source: int) -> None:
+        """Use blob `source` of `owner` as blob `index`, seen in this layer's own shape."""
+        self._owners[self.blob_names[index]] = (owner, source)
+        owner._sharers.append((self, index))
+        self._follow(index)
+
+    def refresh(self) -> None:
+        """Take the views of parameters shared in another shape anew; the executor does it before each pass."""
+        for name in self._owners:
+            if name not in self._parameters and name not in self._buffers:
+                self._follow(self.blob_names.index(name))
+
+    def _follow(self, index: int) -> None:
+        name = self.blob_names[index]
+        owner, source = self._owners[name]
+        value, shape = owner.blobs[source], getattr(self, name).shape
+        if value.shape == shape and name in self._buffers:
+            self._buffers[name] = value
+        elif value.shape == shape and isinstance(value, nn.Parameter):
+            self._parameters[name] = value
+        else:
+            self._parameters.pop(name, None)
+            self._buffers.pop(name, None)
+            object.__setattr__(self, name, value.view(shape))
 
     def fill(self) -> list[str]:
         """Give memory and values to the blobs that have none yet; their names."""
         filled = []
         for index, name in enumerate(self.blob_names):
             blob = getattr(self, name)
-            if blob.is_meta:
+            if name not in self._owners and blob.is_meta:
                 with torch.no_grad():
                     value = torch.empty(blob.shape)
                     fill(value, self._fillers[name], self.spec)

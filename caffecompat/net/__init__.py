@@ -1,0 +1,7 @@
+"""Net, an ordinary `torch.nn.Module` over a Graph, and `load`, which makes one from Caffe's files."""
+
+from caffecompat.net.executor import Env, Hooks
+from caffecompat.net.load import load
+from caffecompat.net.net import Learnable, Net, Outputs
+
+__all__ = ["Env", "Hooks", "Learnable", "Net", "Outputs", "load"]

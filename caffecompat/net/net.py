@@ -1,0 +1,331 @@
+"""Net: the layers of a graph as a module."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from caffecompat.errors import ShapeError, UsageError, did_you_mean, quoted
+from caffecompat.formats.weights import Weights
+from caffecompat.graph.spec import BlobKey, Graph, LayerSpec
+from caffecompat.layers import build
+from caffecompat.layers.base import Layer, Shape
+from caffecompat.layers.data import DataLayer
+from caffecompat.net import weights as matching
+from caffecompat.net.executor import Env, Executor, Hooks
+from caffecompat.net.naming import escape
+
+if TYPE_CHECKING:
+    from caffecompat.data.preprocessing import Preprocessing
+
+
+class Outputs(dict[str, Tensor]):
+    """The output blobs of a pass by name, and in `losses` each loss of the net with its weight."""
+
+    losses: tuple[tuple[float, Tensor], ...] = ()
+
+
+@dataclass(frozen=True)
+class Learnable:
+    """A parameter that a solver keeps a slot for: one per owner, in Caffe's order, lr_mult 0 included.
+
+    Attributes:
+        layer: the layer that owns it.
+        index: which of the layer's blobs it is.
+        lr_mult: multiplies the learning rate.
+        decay_mult: multiplies the weight decay.
+    """
+
+    layer: Layer
+    index: int
+    lr_mult: float
+    decay_mult: float
+
+    @property
+    def tensor(self) -> Tensor:
+        """Its values: a Parameter, or the buffer of a statistic."""
+        return self.layer.blobs[self.index]
+
+
+class Net(nn.Module):
+    """A Caffe net: called with its inputs by name, it returns its outputs by name.
+
+    Args:
+        graph: what `caffecompat.graph.build_graph` made.
+        input_shapes: shapes of inputs that the prototxt leaves open, or that differ from it.
+
+    Attributes:
+        graph: the graph it was made from.
+        layers: the layers in order; each is also a child module under its escaped name.
+        module_names: the escaped name of each layer, by its index.
+        blob_shapes: the shape of every blob, as built.
+        keep: names of blobs that `blobs` is to hold after a pass, or "all".
+        blobs: the blobs of the last pass that `keep` asked for, by name.
+        filled: names of the layers whose parameters came from their fillers.
+
+    Raises:
+        ShapeError: an input's shape is not known, or a layer does not fit its bottoms.
+        UsageError: `input_shapes` names no input.
+    """
+
+    def __init__(self, graph: Graph, input_shapes: Mapping[str, Iterable[int]] | None = None) -> None:
+        super().__init__()
+        self.graph = graph
+        self.keep: Collection[str] | Literal["all"] = frozenset()
+        self.blobs: dict[str, Tensor] = {}
+        self.filled: tuple[str, ...] = ()
+        self.layers: list[Layer] = []
+        self.module_names: list[str] = []
+        self.blob_shapes: dict[BlobKey, Shape] = {}
+        given = {name: tuple(int(size) for size in shape) for name, shape in (input_shapes or {}).items()}
+        self._check_names(given)
+        for spec in graph.layers:
+            self._append(spec, given)
+        self._share_within()
+        self._executor = Executor(graph, self.layers)
+        self._input_keys = {key.name: key for key in graph.inputs}
+        self._input_keys.update({name: self._input_keys[blob] for name, blob in self.input_names.items()})
+        self._needed = [key for spec in graph.layers if spec.type == "Input" for key in spec.tops]
+        self._losses = tuple(
+            (weight, key)
+            for spec in graph.layers
+            for weight, key in zip(spec.loss_weights, spec.tops, strict=False)
+            if weight
+        )
+        self.train(graph.phase == "TRAIN")
+
+    def _append(self, spec: LayerSpec, given: Mapping[str, Shape]) -> None:
+        bottoms = [self.blob_shapes[key] for key in spec.bottoms]
+        layer = build(spec, bottoms)
+        try:
+            tops = layer.shapes_given(given) if isinstance(layer, DataLayer) else layer.shapes(*bottoms)
+        except ShapeError as error:
+            spec.locate(error)
+            raise
+        self.blob_shapes.update(zip(spec.tops, tops, strict=True))
+        name = escape(spec.name, lambda candidate: hasattr(self, candidate))
+        self.add_module(name, layer)
+        self.module_names.append(name)
+        self.layers.append(layer)
+        if self.graph.force_backward:
+            for parameter in layer.parameters(recurse=False):
+                parameter.requires_grad_(True)
+
+    def _share_within(self) -> None:
+        """Let layers that name the same `param` use the owner's values."""
+        for layer in self.layers:
+            for index, ref in enumerate(layer.spec.params):
+                if ref.owner is None or index >= len(layer.blob_names):
+                    continue
+                owner, source = self.layers[ref.owner[0]], ref.owner[1]
+                theirs, own = owner.blobs[source], layer.blobs[index]
+                if theirs.shape != own.shape and not (ref.permissive and theirs.numel() == own.numel()):
+                    raise layer.error(
+                        f'param "{ref.name}" has shape {tuple(own.shape)} here and {tuple(theirs.shape)} in layer '
+                        f'"{owner.spec.name}", which owns it',
+                        hint="give both the same shape, or as many values and share_mode: PERMISSIVE",
+                    )
+                layer.share_blob(index, owner, source)
+
+    # --- running
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the blobs to feed, in order: the tops of Input and data layers."""
+        return [key.name for key in self.graph.inputs]
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the blobs that a pass returns, alphabetical as Caffe numbers them."""
+        return [key.name for key in self.graph.outputs]
+
+    @cached_property
+    def input_names(self) -> dict[str, str]:
+        """Keyword to feed an input by, where its name is no identifier -> the name."""
+        names: dict[str, str] = {}
+        for name in self.inputs:
+            if not name.isidentifier():
+                names[escape(name, lambda candidate: candidate in names or candidate in self.inputs)] = name
+        return names
+
+    def forward(self, /, **inputs: Tensor | np.ndarray[Any, Any]) -> Outputs | dict[str, Tensor]:
+        """Run the whole net.
+
+        Args:
+            inputs: a tensor or array for each input, float32 unless the layer that reads it says otherwise.
+
+        Returns:
+            The outputs by blob name.
+
+        Raises:
+            UsageError: an input is missing, or no input has that name.
+            ShapeError: a layer refuses its bottoms.
+        """
+        env = self._feed(inputs)
+        kept = self._kept()
+        self.run(env, keep=kept)
+        exporting = torch.compiler.is_compiling()
+        outputs = {key.name: env[key] for key in self.graph.outputs}
+        if exporting:
+            return outputs
+        if self.keep or self.blobs:
+            self.blobs = {key.name: env[key] for name, key in self.graph.last.items() if self._asked(name)}
+        if not self._losses:
+            return outputs
+        result = Outputs(outputs)
+        result.losses = tuple((weight, env[key]) for weight, key in self._losses)
+        return result
+
+    def run(
+        self,
+        env: Env,
+        start: int = 0,
+        end: int | None = None,
+        hooks: Hooks | None = None,
+        keep: Collection[BlobKey] | None = None,
+    ) -> None:
+        """Run layers `start` up to `end` over `env`; see `Executor.run`."""
+        self._executor.run(env, start, end, hooks, keep)
+
+    def loss(self, outputs: Mapping[str, Tensor]) -> Tensor:
+        """The loss of a pass: each loss blob summed, times its loss_weight, those that are not outputs included.
+
+        Args:
+            outputs: what the call of the net returned.
+
+        Returns:
+            A scalar with the gradient graph of the pass.
+
+        Raises:
+            UsageError: the net has no loss, or `outputs` is not of a call of this net.
+        """
+        if not self._losses:
+            raise UsageError("the net has no loss", hint="load the train prototxt, with phase='TRAIN'")
+        if not isinstance(outputs, Outputs):
+            raise UsageError(f"expected what the call of the net returned, got {type(outputs).__name__}")
+        return torch.stack([weight * blob.sum() for weight, blob in outputs.losses]).sum()
+
+    def _asked(self, name: str) -> bool:
+        return self.keep == "all" or name in self.keep
+
+    def _kept(self) -> set[BlobKey]:
+        kept = {*self.graph.outputs, *(key for _, key in self._losses)}
+        if self.keep:
+            unknown = [] if self.keep == "all" else [name for name in self.keep if name not in self.graph.last]
+            if unknown:
+                raise UsageError(
+                    f"keep names {quoted(unknown[0])}, which is no blob of the net",
+                    hint=did_you_mean(unknown[0], self.graph.last),
+                )
+            kept.update(key for name, key in self.graph.last.items() if self._asked(name))
+        return kept
+
+    def _feed(self, inputs: Mapping[str, Tensor | np.ndarray[Any, Any]]) -> Env:
+        self._check_names(inputs)
+        env: Env = {}
+        for name, value in inputs.items():
+            env[self._input_keys[name]] = value if isinstance(value, Tensor) else torch.as_tensor(value)
+        for key in self._needed:
+            if key not in env:
+                raise UsageError(f"input {quoted(key.name)} is missing", hint=f"inputs: {', '.join(self.inputs)}")
+        return env
+
+    def _check_names(self, names: Iterable[str]) -> None:
+        known = {*self.inputs, *self.input_names}
+        for name in names:
+            if name not in known:
+                raise UsageError(
+                    f"the net has no input {quoted(name)}; its inputs are {', '.join(self.inputs) or 'none'}",
+                    hint=did_you_mean(name, known),
+                )
+
+    # --- parameters
+
+    @property
+    def learnable(self) -> list[Learnable]:
+        """The parameters in the order of Caffe's snapshots: owners only, BatchNorm's statistics included."""
+        found = []
+        for layer in self.layers:
+            for index in range(len(layer.blob_names)):
+                ref = layer.spec.param(index)
+                if ref.owner is None:
+                    found.append(Learnable(layer, index, ref.lr_mult, ref.decay_mult))
+        return found
+
+    def layer(self, name: str) -> Layer:
+        """The (first) layer of this name, as the prototxt spells it.
+
+        Raises:
+            UsageError: there is none.
+        """
+        for layer in self.layers:
+            if layer.spec.name == name:
+                return layer
+        names = [layer.spec.name for layer in self.layers]
+        raise UsageError(f"the net has no layer {quoted(name)}", hint=did_you_mean(name, names))
+
+    def copy_from(self, weights: Weights | str | os.PathLike[str]) -> matching.Assigned:
+        """Take the weights of a file, layer by layer of the same name; layers the net lacks are passed over.
+
+        Parameters that have no memory yet become views of the file; others are copied into.
+
+        Raises:
+            WeightsError: a layer of the same name has another number of blobs, or blobs of another shape.
+        """
+        if not isinstance(weights, Weights):
+            from caffecompat.formats import read_weights
+
+            weights = read_weights(weights)
+        matched, unused = [], []
+        for source, target in matching.targets(self.layers, weights):
+            if target is None:
+                if source.blobs:
+                    unused.append(source.name)
+                continue
+            matching.check(source, target, weights.file)
+            for index, blob in enumerate(source.blobs):
+                target.give(index, matching.tensor(blob, tuple(target.blobs[index].shape)))
+            if source.blobs:
+                matched.append(source.name)
+        return matching.Assigned(tuple(matched), tuple(unused))
+
+    def share_with(self, other: Net) -> None:
+        """Use another net's parameters, layer by layer of the same name: one memory for both (train and test nets).
+
+        Raises:
+            WeightsError: a layer of the same name has another number of blobs, or blobs of another shape.
+        """
+        own = {layer.spec.name: layer for layer in reversed(self.layers)}
+        for source in other.layers:
+            target = own.get(source.spec.name)
+            if target is None:
+                continue
+            shapes = [tuple(blob.shape) for blob in source.blobs]
+            if shapes != [tuple(blob.shape) for blob in target.blobs]:
+                raise target.error(
+                    f"cannot share: its blobs have shapes {[tuple(blob.shape) for blob in target.blobs]}, "
+                    f"the other net's {shapes}",
+                    kind=matching.WeightsError,
+                )
+            for index, blob in enumerate(source.blobs):
+                target.set_blob(index, blob)
+
+    def fill(self) -> None:
+        """Give the parameters that no weight file assigned the values of their fillers."""
+        self.filled = (*self.filled, *(layer.spec.name for layer in self.layers if layer.fill()))
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """What turns a picture into this net's input, as far as the prototxt says."""
+        from caffecompat.data.preprocessing import Preprocessing
+
+        base = Path(self.graph.file).parent if self.graph.file else None
+        return Preprocessing.from_graph(self.graph, base_dir=base)

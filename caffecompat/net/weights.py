@@ -1,0 +1,74 @@
+"""Weights to layers: matched by name as Caffe matches them, handed over without a copy where that is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from caffecompat.errors import WeightsError
+from caffecompat.formats.weights import LayerWeights, WeightBlob, Weights
+from caffecompat.layers.base import Layer, Shape
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """What a weight file did to a net.
+
+    Attributes:
+        matched: names of the layers that took weights from it.
+        unused: names of the file's layers that the net lacks.
+    """
+
+    matched: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+def targets(layers: Sequence[Layer], weights: Weights) -> Iterator[tuple[LayerWeights, Layer | None]]:
+    """Each layer of the file, with the layer of the net that takes it.
+
+    Of several layers of one name Caffe takes the first for a binary file and the last for HDF5.
+    """
+    by_name: dict[str, Layer] = {}
+    for layer in layers if weights.hdf5 else reversed(layers):
+        by_name[layer.spec.name] = layer
+    for source in weights.layers:
+        yield source, by_name.get(source.name)
+
+
+def check(source: LayerWeights, target: Layer, file: str | None) -> None:
+    """Refuse weights that do not fit a layer.
+
+    Raises:
+        WeightsError: another number of blobs, or another shape; it names both.
+    """
+    if len(source.blobs) != len(target.blob_names):
+        raise target.error(
+            f"expected {len(target.blob_names)} blobs, got {len(source.blobs)} from {file or 'the weights'}",
+            hint="the weights are of another net, or the layer differs in bias_term or type; "
+            "rename the layer in the prototxt to leave its weights out",
+            kind=WeightsError,
+        )
+    for index, (blob, own) in enumerate(zip(source.blobs, target.blobs, strict=True)):
+        if not same_shape(blob, tuple(own.shape)):
+            raise target.error(
+                f"expected shape {tuple(own.shape)} for blob {index} ({target.blob_names[index]}), "
+                f"got {blob.array.shape} from {file or 'the weights'}",
+                hint="rename the layer in the prototxt to start it from its filler instead",
+                kind=WeightsError,
+            )
+
+
+def same_shape(blob: WeightBlob, shape: Shape) -> bool:
+    """Whether a blob of a file has this shape; four legacy sizes equal it if they do padded with ones on the left."""
+    if blob.array.shape == shape:
+        return True
+    return blob.legacy and len(shape) <= 4 and blob.array.shape == (1,) * (4 - len(shape)) + shape
+
+
+def tensor(blob: WeightBlob, shape: Shape) -> Tensor:
+    """The blob as a tensor of this shape, on the same memory."""
+    return torch.from_numpy(np.reshape(blob.array, shape))
