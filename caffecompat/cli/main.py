@@ -7,7 +7,7 @@ The one-line helps stand here, so that `caffecompat --help` imports none of them
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -46,19 +46,12 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(sorted(COMMANDS.items()))
 
-    def main(
-        self,
-        args: Sequence[str] | None = None,
-        prog_name: str | None = None,
-        complete_var: str | None = None,
-        standalone_mode: bool = True,
-        windows_expand_args: bool = True,
-        **extra: Any,
-    ) -> Any:
+    def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run; every fault becomes a message on stderr and an exit status (see `cli.errors`)."""
+        run: Callable[..., Any] = super().main
 
         def call() -> Any:
-            return super(LazyGroup, self).main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+            return run(args, *rest, standalone_mode=False, **extra)
 
         return run_guarded(call) if standalone_mode else call()
 
