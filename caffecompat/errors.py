@@ -11,8 +11,10 @@ import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 MAX_QUOTED = 60
+E = TypeVar("E", bound="CaffeCompatError")
 
 
 class CaffeCompatError(Exception):
@@ -113,6 +115,14 @@ class Position:
 
     def __str__(self) -> str:
         return ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+
+
+def located(error: E, position: Position | None, layer: str | None = None) -> E:
+    """Give an error this place and layer where it has none, and return it, to be raised."""
+    if position is not None:
+        error.add_context(file=position.file, line=position.line, column=position.column)
+    error.add_context(layer=layer)
+    return error
 
 
 @contextmanager

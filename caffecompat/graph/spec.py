@@ -7,12 +7,14 @@ from typing import Literal, NamedTuple
 
 from google.protobuf.message import Message
 
-from caffecompat.errors import CaffeCompatError, GraphError, Position
+from caffecompat.errors import CaffeCompatError, GraphError, Position, located
 from caffecompat.formats.parsed import UnknownField
 from caffecompat.schema import LayerType, caffe_pb2, layer_type
 
 Phase = Literal["TRAIN", "TEST"]
 Dialect = Literal["ssd", "bvlc"]
+Shape = tuple[int, ...]
+ErrorKind = type[CaffeCompatError]
 
 
 class BlobKey(NamedTuple):
@@ -55,7 +57,7 @@ class LayerSpec:
         bottoms: the blobs it reads.
         tops: the blobs it makes.
         message: its LayerParameter.
-        phase: the phase the graph is of.
+        phase: the phase it runs in: what its own `phase` field says, else the phase of the graph.
         dialect: the Caffe whose rules count where two differ.
         position: where it stands, if it was read from a text.
         loss_weights: one for each top; 0 for what is no loss.
@@ -85,22 +87,13 @@ class LayerSpec:
         """The `param { ... }` of blob `index`; Caffe's defaults where the prototxt states none."""
         return self.params[index] if index < len(self.params) else ParamRef()
 
-    def error(
-        self, message: str, *, hint: str | None = None, kind: type[CaffeCompatError] = GraphError
-    ) -> CaffeCompatError:
+    def error(self, message: str, *, hint: str | None = None, kind: ErrorKind = GraphError) -> CaffeCompatError:
         """An error of this layer: `raise spec.error("...")` names its file, line and name."""
         return self.locate(kind(message, hint=hint))
 
     def locate(self, error: CaffeCompatError) -> CaffeCompatError:
         """`error`, with this layer's file, line and name where it lacks them."""
-        place = self.position
-        error.add_context(
-            file=place.file if place else None,
-            line=place.line if place else None,
-            column=place.column if place else None,
-            layer=self.name,
-        )
-        return error
+        return located(error, self.position, self.name)
 
 
 @dataclass(frozen=True)
@@ -114,7 +107,7 @@ class Graph:
         outputs: the tops that no layer reads, alphabetical as Caffe numbers them.
         phase: "TRAIN" or "TEST".
         dialect: "ssd" or "bvlc".
-        message: the filtered and upgraded NetParameter it was made from.
+        message: the filtered and upgraded NetParameter it was made from; not to be changed.
         force_backward: every blob gets a gradient.
         file: the prototxt's path, or None.
         last: the last version of each blob's name: what a user means by the name.

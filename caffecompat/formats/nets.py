@@ -1,0 +1,54 @@
+"""Nets and solvers from prototxt files of any age, in today's form."""
+
+from __future__ import annotations
+
+import os
+
+from caffecompat.formats.parsed import ParsedNet, ParsedSolver
+from caffecompat.formats.prototxt import parse_text, read_text
+from caffecompat.formats.unknown import warn_unknown
+from caffecompat.formats.upgrade import upgrade_net
+from caffecompat.formats.upgrade_solver import upgrade_solver
+from caffecompat.schema import caffe_pb2
+
+NETS_INSIDE = ("net_param", "train_net_param", "test_net_param")
+
+
+def parse_net(text: str | bytes, file: str | None = None) -> ParsedNet:
+    """A net from prototxt text, upgraded to V2.
+
+    Args:
+        text: the prototxt.
+        file: the path that errors are to name.
+
+    Raises:
+        FormatError: it is not prototxt.
+        SchemaError: a value its field cannot hold, or a mixture of old and new forms.
+        GraphError: old forms that make no net.
+    """
+    return upgrade_net(parse_text(text, caffe_pb2.NetParameter, file))
+
+
+def read_net(path: str | os.PathLike[str]) -> ParsedNet:
+    """A net from a prototxt file, upgraded to V2.
+
+    Raises:
+        FormatError: the file cannot be read, or is not prototxt.
+        SchemaError: a value its field cannot hold, or a mixture of old and new forms.
+        GraphError: old forms that make no net.
+    """
+    return upgrade_net(read_text(path, caffe_pb2.NetParameter))
+
+
+def read_solver(path: str | os.PathLike[str]) -> ParsedSolver:
+    """A solver from a prototxt file, in today's form; fields that the schema does not know are warned of.
+
+    Raises:
+        FormatError: the file cannot be read, or is not prototxt.
+        SchemaError: a value its field cannot hold, or both forms of its type.
+        GraphError: a net inside that cannot be upgraded.
+    """
+    parsed = upgrade_solver(read_text(path, caffe_pb2.SolverParameter))
+    # Those of nets inside are reported when their graph is built.
+    warn_unknown([field for field in parsed.unknown if field.path[:1] not in [(name,) for name in NETS_INSIDE]])
+    return parsed
