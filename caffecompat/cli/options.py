@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,8 +22,8 @@ def _input_shapes(
     shapes = []
     for value in values:
         name, _, sizes = value.rpartition("=")
-        parts = sizes.split(",")
-        if len(parts) > MAX_AXES or not all(part.strip().isdecimal() and 0 < int(part) < 2**31 for part in parts):
+        parts = sizes.split(",")[: MAX_AXES + 1]
+        if len(parts) > MAX_AXES or not all(re.fullmatch(r" *[1-9][0-9]{0,9} *", part) for part in parts):
             raise click.BadParameter(f"{quoted(value)} is not a shape such as 1,3,300,300 or data=1,3,300,300")
         shapes.append((name, tuple(int(part) for part in parts)))
     return tuple(shapes)

@@ -1,0 +1,29 @@
+"""`.prototxt`, `.caffemodel` and `.caffemodel.h5`: the net and its parameters for Caffe, in today's form (V2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from caffecompat.export.rebuild import net_blobs, net_message
+from caffecompat.formats import atomic_write, write_caffemodel, write_hdf5, write_text
+from caffecompat.net import Net
+
+
+def export_prototxt(net: Net, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write the net's graph as text; the metadata are comments at the top, each `# name: value` on one line."""
+    unknown = [field for spec in net.graph.layers for field in spec.unknown]
+    comments = "".join(f"# {name}: {value}\n" for name, value in metadata.items())
+    with atomic_write(path) as file:
+        file.write(comments.encode())
+        file.write(write_text(net_message(net), unknown).encode())
+
+
+def export_caffemodel(net: Net, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write the net and its parameters as the original Caffe's snapshots; the format has no place for metadata."""
+    write_caffemodel(path, net_message(net), net_blobs(net))
+
+
+def export_hdf5(net: Net, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write the parameters as Caffe's HDF5 snapshots (needs h5py); the format has no place for metadata."""
+    write_hdf5(path, net_message(net), net_blobs(net))

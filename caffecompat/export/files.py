@@ -1,0 +1,131 @@
+"""`export`: the one way from a Net to a file of any format."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+import caffecompat
+from caffecompat.data.preprocessing import Preprocessing
+from caffecompat.errors import CaffeCompatError, UsageError, quoted
+from caffecompat.export.caffe import export_caffemodel, export_hdf5, export_prototxt
+from caffecompat.export.pt import export_pt
+from caffecompat.export.safetensors import export_safetensors
+from caffecompat.formats import atomic_write
+from caffecompat.net import Net
+
+SUFFIXES = {
+    ".pt2": "an exported program: runs in PyTorch without caffecompat",
+    ".safetensors": "the parameters",
+    ".pt": "the parameters, as a state dict",
+    ".caffemodel": "the parameters, for Caffe",
+    ".caffemodel.h5": "the parameters, for Caffe, as HDF5",
+    ".prototxt": "the net in today's form",
+}
+_PARAMETERS: dict[str, Callable[[Net, Path, Mapping[str, str]], None]] = {
+    ".safetensors": export_safetensors,
+    ".pt": export_pt,
+    ".caffemodel": export_caffemodel,
+    ".caffemodel.h5": export_hdf5,
+    ".prototxt": export_prototxt,
+}
+_WITHOUT_METADATA = (".caffemodel", ".caffemodel.h5")
+
+
+def export(
+    net: Net,
+    path: str | os.PathLike[str],
+    *,
+    preprocessing: Preprocessing | None = None,
+    embed_preprocessing: bool = False,
+    sources: Sequence[str | os.PathLike[str]] = (),
+    example: Mapping[str, Tensor] | None = None,
+    dynamic_batch: bool = True,
+) -> list[Path]:
+    """Write a net to a file, replacing the file whole if it exists.
+
+    Every format carries the preprocessing, the version of caffecompat and the SHA-256 of the sources: as
+    metadata in `.pt2`, `.safetensors` and `.pt`, as comments in `.prototxt`, and for `.caffemodel` and
+    `.caffemodel.h5` in a file beside it, `<name>.preprocessing.json`.
+
+    Args:
+        net: the net; it does not change.
+        path: where to; its suffix, one of `SUFFIXES`, is the format.
+        preprocessing: what turns a picture into the net's input; None means what the net's prototxt says.
+        embed_preprocessing: put channel order, mean and scale into the graph of a `.pt2`: its input is then
+            uint8 (N, height, width, 3) in the order R, G, B.
+        sources: the files that the net came from, to be recorded by name and SHA-256.
+        example: inputs to trace `.pt2` with, by name; None means zeros of the shapes the net was built for.
+        dynamic_batch: let the number of images in a `.pt2` vary.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UsageError: the suffix is none of `SUFFIXES`, or the format cannot embed preprocessing.
+        CaffeCompatError: the file cannot be written, or the net does not fit the format.
+    """
+    path = Path(path)
+    suffix = suffix_of(path)
+    record = net.preprocessing if preprocessing is None else preprocessing
+    if embed_preprocessing and suffix != ".pt2":
+        raise UsageError(f"preprocessing can be embedded in .pt2 only, not in {suffix}")
+    metadata = {
+        "caffecompat_version": caffecompat.__version__,
+        "preprocessing": record.to_json(),
+        "sources": json.dumps({Path(source).name: sha256(source) for source in sources}),
+    }
+    if suffix == ".pt2":
+        from caffecompat.export.pt2 import export_pt2
+
+        export_pt2(
+            net,
+            path,
+            example=example,
+            dynamic_batch=dynamic_batch,
+            embed=record if embed_preprocessing else None,
+            metadata=metadata,
+        )
+    else:
+        _PARAMETERS[suffix](net, path, metadata)
+    written = [path]
+    if suffix in _WITHOUT_METADATA:
+        beside = path.with_name(path.name[: -len(suffix)] + ".preprocessing.json")
+        with atomic_write(beside) as file:
+            file.write(metadata["preprocessing"].encode() + b"\n")
+        written.append(beside)
+    return written
+
+
+def suffix_of(path: Path) -> str:
+    """The format that a path asks for.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    name = path.name.lower()
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+        if name.endswith(suffix) and len(name) > len(suffix):
+            return suffix
+    raise UsageError(f"no format for {quoted(path.name)}", hint="the suffix chooses it: " + ", ".join(sorted(SUFFIXES)))
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        CaffeCompatError: the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.sha256()
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+            return digest.hexdigest()
+    except OSError as error:
+        raise CaffeCompatError(f"cannot read: {error.strerror or error}", file=path) from error

@@ -1,0 +1,78 @@
+"""From a Net back to its NetParameter and blobs, and from those, changed, to a Net again."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from caffecompat.errors import UnsupportedError, quoted
+from caffecompat.formats.parsed import Parsed
+from caffecompat.formats.weights import LayerWeights, WeightBlob, Weights
+from caffecompat.graph import build_graph
+from caffecompat.net import Net
+from caffecompat.schema import caffe_pb2
+
+Blobs = dict[str, list[npt.NDArray[np.float32]]]
+
+
+def net_message(net: Net) -> caffe_pb2.NetParameter:
+    """The NetParameter whose layers are exactly the net's, its inputs of the shapes that it was built for.
+
+    The rules that chose the layers of its phase are gone.
+    """
+    graph = net.graph
+    message = caffe_pb2.NetParameter(name=graph.name)
+    if graph.force_backward:
+        message.force_backward = True
+    for spec in graph.layers:
+        layer = message.layer.add()
+        layer.CopyFrom(spec.message)
+        for rule in ("include", "exclude", "blobs"):
+            layer.ClearField(rule)
+        if spec.type == "Input":
+            layer.input_param.Clear()
+            for key in spec.tops:
+                layer.input_param.shape.add(dim=net.blob_shapes[key])
+    return message
+
+
+def net_blobs(net: Net) -> list[list[npt.NDArray[np.float32]]]:
+    """The parameters of each layer, in Caffe's order, float32 on the CPU; not copied where they are that already."""
+    return [[blob.detach().cpu().float().numpy() for blob in layer.blobs] for layer in net.layers]
+
+
+def blobs_by_name(net: Net) -> Blobs:
+    """The parameters of the layers that have any, by the layer's name.
+
+    Raises:
+        UnsupportedError: two layers with parameters have one name.
+    """
+    named: Blobs = {}
+    for layer, blobs in zip(net.layers, net_blobs(net), strict=True):
+        if not blobs:
+            continue
+        if layer.spec.name in named:
+            raise layer.error(
+                f"two layers with parameters are called {quoted(layer.spec.name)}; only one could be changed",
+                kind=UnsupportedError,
+            )
+        named[layer.spec.name] = blobs
+    return named
+
+
+def rebuild(net: Net, message: caffe_pb2.NetParameter, blobs: Blobs) -> Net:
+    """A new net from a changed NetParameter and changed blobs, in the phase and dialect of `net`.
+
+    Layers of which `blobs` has nothing start from their fillers.
+
+    Raises:
+        CaffeCompatError: the layers make no net, or the blobs do not fit them.
+    """
+    rebuilt = Net(build_graph(Parsed(message, file=net.graph.file), net.graph.phase, dialect=net.graph.dialect))
+    layers = tuple(
+        LayerWeights(name, "", tuple(WeightBlob(np.ascontiguousarray(blob, np.float32)) for blob in theirs))
+        for name, theirs in blobs.items()
+    )
+    rebuilt.copy_from(Weights(layers))
+    rebuilt.fill()
+    return rebuilt.train(net.training)
