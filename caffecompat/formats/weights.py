@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from caffecompat.errors import UsageError
+from caffecompat.schema import caffe_pb2
+
+# An array of floating-point numbers or integers, which is stored as float32.
+RealArray = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +32,20 @@ class WeightBlob:
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """A layer of a weight file; `type` is today's name of its type, or "" where the file has none."""
+    """A layer of a weight file.
+
+    Attributes:
+        name: its name; bytes that are not UTF-8 stand as backslash escapes.
+        type: today's name of its type, or "" where the file has none or one that is not known.
+        blobs: the blobs that the file has.
+        indices: the places of `blobs` among the layer's blobs where the file leaves some out, else (). Caffe's HDF5
+            files leave out those that the layer shares with an earlier one.
+    """
 
     name: str
     type: str
     blobs: tuple[WeightBlob, ...]
+    indices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,3 +62,23 @@ class Weights:
     layers: tuple[LayerWeights, ...]
     file: str | None = None
     hdf5: bool = False
+
+
+def real_blobs(net: caffe_pb2.NetParameter, blobs: Sequence[Sequence[RealArray]]) -> list[list[RealArray]]:
+    """Check what is to be written: a net in V2, and for each of its layers a list of arrays of real numbers.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if len(net.layers):
+        raise UsageError("expected a net in V2, got one in V1", hint="upgrade it first: caffecompat.formats.upgrade")
+    if len(blobs) != len(net.layer):
+        raise UsageError(f"expected blobs for each of {len(net.layer)} layers, got {len(blobs)}")
+    arrays = [[np.asarray(blob) for blob in own] for own in blobs]
+    for layer, own in zip(net.layer, arrays, strict=True):
+        for index, array in enumerate(own):
+            if array.dtype.kind not in "fiu":
+                raise UsageError(
+                    f"expected real numbers in blob {index}, got an array of {array.dtype}", layer=layer.name
+                )
+    return arrays
