@@ -70,14 +70,15 @@ def _read(path: Path) -> ParsedNet | ParsedSolver:
     from caffecompat.formats import read_text
     from caffecompat.schema import caffe_pb2
 
-    net = read_text(path, caffe_pb2.NetParameter)
+    net: ParsedNet = read_text(path, caffe_pb2.NetParameter)
     names = [field.name for field in net.unknown if not field.path]
     known = {field.name for field, _ in net.message.ListFields()}
     if known & NET_FIELDS:
         return net
     if SOLVER_FIELDS.isdisjoint(names):
         raise FormatError("expected a net or a solver, got a text without the fields of either", file=path)
-    return read_text(path, caffe_pb2.SolverParameter)
+    solver: ParsedSolver = read_text(path, caffe_pb2.SolverParameter)
+    return solver
 
 
 def _upgrade_weights(old: Path, new: Path) -> list[str]:

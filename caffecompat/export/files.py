@@ -12,21 +12,14 @@ from torch import Tensor
 
 import caffecompat
 from caffecompat.data.preprocessing import Preprocessing
-from caffecompat.errors import CaffeCompatError, UsageError, quoted
+from caffecompat.errors import CaffeCompatError, UsageError
 from caffecompat.export.caffe import export_caffemodel, export_hdf5, export_prototxt
 from caffecompat.export.pt import export_pt
 from caffecompat.export.safetensors import export_safetensors
+from caffecompat.export.suffixes import suffix_of
 from caffecompat.formats import atomic_write
 from caffecompat.net import Net
 
-SUFFIXES = {
-    ".pt2": "an exported program: runs in PyTorch without caffecompat",
-    ".safetensors": "the parameters",
-    ".pt": "the parameters, as a state dict",
-    ".caffemodel": "the parameters, for Caffe",
-    ".caffemodel.h5": "the parameters, for Caffe, as HDF5",
-    ".prototxt": "the net in today's form",
-}
 _PARAMETERS: dict[str, Callable[[Net, Path, Mapping[str, str]], None]] = {
     ".safetensors": export_safetensors,
     ".pt": export_pt,
@@ -100,19 +93,6 @@ def export(
             file.write(metadata["preprocessing"].encode() + b"\n")
         written.append(beside)
     return written
-
-
-def suffix_of(path: Path) -> str:
-    """The format that a path asks for.
-
-    Raises:
-        UsageError: there is no such format.
-    """
-    name = path.name.lower()
-    for suffix in sorted(SUFFIXES, key=len, reverse=True):
-        if name.endswith(suffix) and len(name) > len(suffix):
-            return suffix
-    raise UsageError(f"no format for {quoted(path.name)}", hint="the suffix chooses it: " + ", ".join(sorted(SUFFIXES)))
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
