@@ -1,0 +1,36 @@
+"""The layers as PyTorch modules. Importing this package registers every type that is implemented."""
+
+from caffecompat.layers import (
+    accuracy,
+    convolution,
+    elementwise,
+    inner_product,
+    joining,
+    losses,
+    neurons,
+    normalization,
+    pooling,
+    reshape,
+    scale,
+    selecting,
+    softmax,
+)
+from caffecompat.layers.base import Layer, Shape, build, layer, registered
+
+FAMILIES = (
+    accuracy,
+    convolution,
+    elementwise,
+    inner_product,
+    joining,
+    losses,
+    neurons,
+    normalization,
+    pooling,
+    reshape,
+    scale,
+    selecting,
+    softmax,
+)
+
+__all__ = ["Layer", "Shape", "build", "layer", "registered"]

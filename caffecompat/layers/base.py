@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -22,8 +23,9 @@ class Layer(nn.Module):
     """A layer of Caffe as a module.
 
     A subclass declares its parameters in `__init__` (the bottoms' shapes decide their sizes and nothing
-    else), says in `shapes` what tops it gives, and computes them in `forward`. It reads `self.training`,
-    never the phase of the spec.
+    else), says in `shapes` what tops it gives, and computes them in `forward`, which takes the bottoms and
+    returns the top, or a tuple of all tops if there is not exactly one. `forward` never changes a bottom in
+    place, and a top may be a view of a bottom. It reads `self.training`, never the phase of the spec.
     """
 
     def __init__(self, spec: LayerSpec, bottoms: Sequence[Shape]) -> None:
@@ -59,17 +61,15 @@ class Layer(nn.Module):
             filler: what fills it if no weight file does: a FillerParameter, or a constant.
             learned: a solver changes it; otherwise it is a buffer (BatchNorm's statistics).
         """
-        count = 1
-        for size in shape:
-            count *= int(size)
-        if count > MAX_VALUES or any(size < 0 for size in shape):
+        if math.prod(shape) > MAX_VALUES or min(shape, default=0) < 0:
             raise self.error(
                 f"parameter {name} would have shape {tuple(shape)}; at most {MAX_VALUES} values are possible"
             )
-        empty = torch.empty(tuple(shape), device="meta")
+        empty = torch.empty(shape, device="meta")
         if learned:
+            # Straight into the dictionary: register_parameter costs as much as all the rest of this method.
             wanted = self.spec.param(len(self.blob_names)).lr_mult != 0
-            self.register_parameter(name, nn.Parameter(empty, requires_grad=wanted))
+            self._parameters[name] = nn.Parameter(empty, requires_grad=wanted)
         else:
             self.register_buffer(name, empty)
         self.blob_names.append(name)
@@ -143,8 +143,15 @@ class Layer(nn.Module):
         return filled
 
     def shapes(self, *bottoms: Shape) -> tuple[Shape, ...]:
-        """The shapes of the tops, for bottoms of these shapes."""
-        raise NotImplementedError
+        """The shapes of the tops, for bottoms of these shapes.
+
+        Every layer here writes it out. This one, for layers of plug-ins that do not, runs `forward` on the meta
+        device: it fails for a layer whose tops depend on values, and its first use in a process takes a second.
+        """
+        state = {name: blob.to("meta") for name, blob in zip(self.blob_names, self.blobs, strict=True)}
+        with torch.no_grad():
+            tops = torch.func.functional_call(self, state, tuple(torch.empty(b, device="meta") for b in bottoms))
+        return tuple(tuple(top.shape) for top in ((tops,) if isinstance(tops, Tensor) else tops))
 
     def error(
         self, message: str, *, hint: str | None = None, kind: type[CaffeCompatError] = ShapeError

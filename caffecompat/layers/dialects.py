@@ -1,0 +1,56 @@
+"""Where the Caffes differ: one table, read by the layers and fillers that it concerns.
+
+Sources: the SSD branch of Caffe (weiliu89/caffe, ssd) and BVLC master, compared line by line and by runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from caffecompat.graph.spec import Dialect
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What one Caffe does where another does otherwise.
+
+    Attributes:
+        bilinear_center: the centre of a bilinear filler's kernel, in units of half the kernel rounded up, from
+            the kernel's size. The two give the same for sizes of the form 4n and 4n + 1.
+        accuracy_ties_by_class: of equal scores Accuracy ranks the higher class first; else every tie counts
+            against the label.
+        accuracy_of_nothing: what Accuracy gives where no label counts.
+        infogain_of_scores: InfogainLoss takes scores and does the softmax itself; else it takes probabilities.
+    """
+
+    bilinear_center: Callable[[int], float]
+    accuracy_ties_by_class: bool
+    accuracy_of_nothing: float
+    infogain_of_scores: bool
+
+
+def _ssd_bilinear_center(size: int) -> float:
+    factor = math.ceil(size / 2)
+    return (2 * factor - 1 - factor % 2) / (2 * factor)
+
+
+def _bvlc_bilinear_center(size: int) -> float:
+    return (size - 1) / (2 * math.ceil(size / 2))
+
+
+DIALECTS: dict[Dialect, Rules] = {
+    "ssd": Rules(
+        bilinear_center=_ssd_bilinear_center,
+        accuracy_ties_by_class=True,
+        accuracy_of_nothing=math.nan,
+        infogain_of_scores=False,
+    ),
+    "bvlc": Rules(
+        bilinear_center=_bvlc_bilinear_center,
+        accuracy_ties_by_class=False,
+        accuracy_of_nothing=0.0,
+        infogain_of_scores=True,
+    ),
+}

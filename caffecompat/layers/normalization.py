@@ -1,0 +1,169 @@
+"""LRN, BatchNorm, MVN and Normalize."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from caffecompat.errors import SchemaError
+from caffecompat.graph.spec import LayerSpec
+from caffecompat.layers.base import Layer, Shape, layer
+from caffecompat.schema import caffe_pb2
+
+
+@layer("LRN")
+class LRN(Layer):
+    """x / (k + alpha * mean of squares) ^ beta, the mean over local_size channels or local_size^2 pixels.
+
+    Caffe: values beyond the edge count as 0 in the mean; within a channel, k is 1 whatever is stated.
+    """
+
+    def __init__(self, spec: LayerSpec, bottoms: Sequence[Shape]) -> None:
+        super().__init__(spec, bottoms)
+        param = spec.message.lrn_param
+        self.size = param.local_size
+        self.alpha, self.beta = param.alpha, param.beta
+        self.within = param.norm_region == caffe_pb2.LRNParameter.WITHIN_CHANNEL
+        self.k = 1.0 if self.within else param.k
+        if self.size % 2 != 1:
+            raise self.error(f"local_size must be odd, got {self.size}", kind=SchemaError)
+
+    def shapes(self, *bottoms: Shape) -> tuple[Shape, ...]:
+        if len(bottoms[0]) != 4:
+            raise self.error(f"expected a bottom of 4 axes (num, channels, height, width), got {bottoms[0]}")
+        return bottoms
+
+    def forward(self, x: Tensor) -> Tensor:
+        pad = self.size // 2
+        squares = x.square()
+        if self.within:
+            means = functional.avg_pool2d(squares, self.size, 1, pad)
+        else:
+            padded = functional.pad(squares, (0, 0, 0, 0, pad, pad))
+            channels = x.shape[1]
+            sums = padded[:, :channels]
+            for shift in range(1, self.size):
+                sums = sums + padded[:, shift : shift + channels]
+            means = sums / self.size
+        return x * (means * self.alpha + self.k).pow(-self.beta)
+
+
+@layer("BatchNorm")
+class BatchNorm(Layer):
+    """(x - mean) / sqrt(variance + eps) for each channel. Blobs, all buffers: mean, variance (channels), factor (1).
+
+    Caffe: mean and variance are kept multiplied by the factor, which counts the passes with the same decay; a
+    factor of 0 stands for statistics of 0. Those of the batch are used in training, the kept ones in test, unless
+    use_global_stats says. The kept variance is scaled by m / (m - 1) for m values a channel, by 1 if m is 1.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    factor: Tensor
+
+    def __init__(self, spec: LayerSpec, bottoms: Sequence[Shape]) -> None:
+        super().__init__(spec, bottoms)
+        param = spec.message.batch_norm_param
+        if len(bottoms[0]) < 2:
+            raise self.error(f"expected a bottom of at least 2 axes, got {bottoms[0]}")
+        self.channels = bottoms[0][1]
+        self.eps = param.eps
+        self.decay = param.moving_average_fraction
+        self.global_stats = param.use_global_stats if param.HasField("use_global_stats") else None
+        for name, count in (("mean", self.channels), ("variance", self.channels), ("factor", 1)):
+            self.declare(name, (count,), learned=False)
+
+    def shapes(self, *bottoms: Shape) -> tuple[Shape, ...]:
+        (bottom,) = bottoms
+        if len(bottom) < 2 or bottom[1] != self.channels:
+            raise self.error(f"expected {self.channels} channels on axis 1, got {bottom}")
+        return (bottom,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training if self.global_stats is None else not self.global_stats:
+            return self._normalize_by_batch(x)
+        inverse = torch.where(self.factor == 0, 0.0, 1 / self.factor)
+        return functional.batch_norm(x, self.mean * inverse, self.variance * inverse, eps=self.eps)
+
+    def _normalize_by_batch(self, x: Tensor) -> Tensor:
+        mean, variance = torch.zeros_like(self.mean), torch.zeros_like(self.variance)
+        if x.numel() == self.channels:
+            mean, top = x.detach().flatten().to(mean.dtype), x - x
+        else:
+            # A momentum of 1 leaves the batch's own statistics there, the variance scaled by m / (m - 1).
+            top = functional.batch_norm(x, mean, variance, training=True, momentum=1.0, eps=self.eps)
+        with torch.no_grad():
+            self.mean.mul_(self.decay).add_(mean)
+            self.variance.mul_(self.decay).add_(variance)
+            self.factor.mul_(self.decay).add_(1)
+        return top
+
+
+@layer("MVN")
+class MVN(Layer):
+    """Each channel (or, across_channels, each image) less its mean, divided by its standard deviation + eps."""
+
+    def __init__(self, spec: LayerSpec, bottoms: Sequence[Shape]) -> None:
+        super().__init__(spec, bottoms)
+        param = spec.message.mvn_param
+        self.eps = param.eps
+        self.axes = (1, 2, 3) if param.across_channels else (2, 3)
+        self.divides = param.normalize_variance
+
+    def shapes(self, *bottoms: Shape) -> tuple[Shape, ...]:
+        """The bottom's. Caffe: with axes of 1 behind it, up to four.
+
+        Raises:
+            ShapeError: it has more than 4 axes.
+        """
+        (bottom,) = bottoms
+        if len(bottom) > 4:
+            raise self.error(f"expected a bottom of at most 4 axes, got {bottom}")
+        return ((*bottom, *([1] * (4 - len(bottom)))),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.reshape(*x.shape, *([1] * (4 - x.dim())))
+        centred = x - x.mean(self.axes, keepdim=True)
+        if not self.divides:
+            return centred
+        # The least variance keeps the root's gradient finite; its root is nothing beside any eps.
+        variance = centred.square().mean(self.axes, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+        return centred / (variance.sqrt() + self.eps)
+
+
+@layer("Normalize")
+class Normalize(Layer):
+    """x / sqrt(sum of squares + eps), times a learned scale. Blob: weight (channels), or of no axes if shared.
+
+    The sum is over the whole image, or over the channels of each pixel without across_spatial (ParseNet, SSD).
+    """
+
+    weight: Tensor
+
+    def __init__(self, spec: LayerSpec, bottoms: Sequence[Shape]) -> None:
+        super().__init__(spec, bottoms)
+        param = spec.message.norm_param
+        if len(bottoms[0]) < 2:
+            raise self.error(f"expected a bottom of at least 2 axes, got {bottoms[0]}")
+        self.channels = bottoms[0][1]
+        self.across_spatial = param.across_spatial
+        self.shared = param.channel_shared
+        self.eps = param.eps
+        shape = () if self.shared else (self.channels,)
+        self.declare("weight", shape, param.scale_filler if param.HasField("scale_filler") else 1.0)
+
+    def shapes(self, *bottoms: Shape) -> tuple[Shape, ...]:
+        (bottom,) = bottoms
+        if len(bottom) < 2 or (not self.shared and bottom[1] != self.channels):
+            raise self.error(f"expected {self.channels} channels on axis 1, got {bottom}")
+        return (bottom,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        axes = list(range(1, x.dim())) if self.across_spatial else [1]
+        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        norm = (wide.square().sum(axes, keepdim=True) + self.eps).sqrt()
+        weight = self.weight if self.shared else self.weight.reshape(-1, *([1] * (x.dim() - 2)))
+        return wide / norm * weight
