@@ -9,6 +9,7 @@ from caffecompat.errors import UnsupportedError, quoted
 from caffecompat.formats.parsed import Parsed
 from caffecompat.formats.weights import LayerWeights, WeightBlob, Weights
 from caffecompat.graph import build_graph
+from caffecompat.graph.builder import net_of
 from caffecompat.net import Net
 from caffecompat.schema import caffe_pb2
 
@@ -21,9 +22,8 @@ def net_message(net: Net) -> caffe_pb2.NetParameter:
     The rules that chose the layers of its phase are gone.
     """
     graph = net.graph
-    message = caffe_pb2.NetParameter(name=graph.name)
-    if graph.force_backward:
-        message.force_backward = True
+    message = net_of(graph.message, ())
+    message.ClearField("state")
     for spec in graph.layers:
         layer = message.layer.add()
         layer.CopyFrom(spec.message)

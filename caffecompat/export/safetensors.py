@@ -62,4 +62,4 @@ def split_shared(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[s
 
 def _bytes(tensor: Tensor) -> memoryview:
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else memoryview(b"")
+    return flat.view(torch.uint8).numpy().data if flat.numel() else memoryview(b"")
