@@ -9,6 +9,7 @@ from torch import Tensor
 
 from caffecompat.graph.spec import LayerSpec
 from caffecompat.layers.base import Layer, Shape, layer
+from caffecompat.layers.dialects import DIALECTS
 from caffecompat.layers.labels import as_labels, at_positions, check_positions
 
 
@@ -29,7 +30,7 @@ class Accuracy(Layer):
         param = spec.message.accuracy_param
         self._axis, self._top_k = param.axis, param.top_k
         self._ignore = param.ignore_label if param.HasField("ignore_label") else None
-        self._bvlc = spec.dialect == "bvlc"
+        self._rules = DIALECTS[spec.dialect]
 
     def shapes(self, *bottoms: Shape) -> tuple[Shape, ...]:
         scores, labels = bottoms
@@ -48,7 +49,7 @@ class Accuracy(Layer):
         counted = torch.ones_like(right) if found.counted is None else found.counted
         right = right & counted
         total = counted.sum()
-        accuracy = right.sum() / (total.clamp(min=1) if self._bvlc else total)
+        accuracy = torch.where(total > 0, right.sum() / total, self._rules.accuracy_of_nothing)
         if len(self.spec.tops) < 2:
             return accuracy
         index = found.index.flatten()
@@ -60,7 +61,7 @@ class Accuracy(Layer):
     def _better(self, scores: Tensor, index: Tensor, axis: int) -> Tensor:
         """How many classes rank before the label's, at every position."""
         own = scores.gather(axis, index)
-        if self._bvlc:
+        if not self._rules.accuracy_ties_by_class:
             return (scores >= own).sum(axis, keepdim=True) - 1
         numbers = torch.arange(scores.shape[axis], device=scores.device)
         numbers = numbers.reshape([-1 if place == axis else 1 for place in range(scores.ndim)])
