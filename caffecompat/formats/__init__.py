@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from caffecompat.formats.mean import read_mean, write_mean
     from caffecompat.formats.nets import parse_net, read_net, read_solver
     from caffecompat.formats.parsed import Node, Parsed, ParsedNet, ParsedSolver, UnknownField
-    from caffecompat.formats.prototxt import parse_text, read_text, write_text
+    from caffecompat.formats.prototxt import parse_text, read_text
+    from caffecompat.formats.prototxt_writer import save_text, write_text
     from caffecompat.formats.upgrade import upgrade_net
     from caffecompat.formats.upgrade_notes import upgrade_notes
     from caffecompat.formats.upgrade_solver import upgrade_solver
@@ -39,13 +40,14 @@ _MODULES = {
     "read_solver": "nets",
     "read_text": "prototxt",
     "read_weights": "weight_files",
+    "save_text": "prototxt_writer",
     "upgrade_net": "upgrade",
     "upgrade_notes": "upgrade_notes",
     "upgrade_solver": "upgrade_solver",
     "write_caffemodel": "caffemodel",
     "write_hdf5": "hdf5",
     "write_mean": "mean",
-    "write_text": "prototxt",
+    "write_text": "prototxt_writer",
 }
 
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
     "read_solver",
     "read_text",
     "read_weights",
+    "save_text",
     "upgrade_net",
     "upgrade_notes",
     "upgrade_solver",

@@ -6,8 +6,10 @@ name a line, and to the writers, which emit unknown fields again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from types import MappingProxyType
+from typing import Generic, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 
@@ -20,14 +22,16 @@ M = TypeVar("M", bound=Message)
 # such as ("layer", 3, "convolution_param", 0).
 Path = tuple[str | int, ...]
 
+# Shared by all fields that are no messages: there are thousands of them in a net.
+NO_FIELDS: Mapping[str, list[Node]] = MappingProxyType({})
 
-@dataclass(frozen=True, slots=True)
-class Node:
+
+class Node(NamedTuple):
     """The place of a field, and if it is a message, the places of its own fields, by name, in order."""
 
     line: int
     column: int
-    fields: dict[str, list[Node]] = field(default_factory=dict)
+    fields: Mapping[str, list[Node]] = NO_FIELDS
 
     def find(self, *path: str | int) -> Node:
         """The node at a path below this one; where the path leaves the text, the last node on it."""

@@ -1,0 +1,81 @@
+"""What the reader and the writer of prototxt need to know of a message type's fields, gathered once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
+
+from caffecompat.formats import scalars
+
+_INTEGERS = {
+    FieldDescriptor.TYPE_INT32: (-(1 << 31), (1 << 31) - 1),
+    FieldDescriptor.TYPE_SINT32: (-(1 << 31), (1 << 31) - 1),
+    FieldDescriptor.TYPE_SFIXED32: (-(1 << 31), (1 << 31) - 1),
+    FieldDescriptor.TYPE_INT64: (-(1 << 63), (1 << 63) - 1),
+    FieldDescriptor.TYPE_SINT64: (-(1 << 63), (1 << 63) - 1),
+    FieldDescriptor.TYPE_SFIXED64: (-(1 << 63), (1 << 63) - 1),
+    FieldDescriptor.TYPE_UINT32: (0, (1 << 32) - 1),
+    FieldDescriptor.TYPE_FIXED32: (0, (1 << 32) - 1),
+    FieldDescriptor.TYPE_UINT64: (0, (1 << 64) - 1),
+    FieldDescriptor.TYPE_FIXED64: (0, (1 << 64) - 1),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a message type.
+
+    Attributes:
+        name: its name.
+        owner: the name of the message type.
+        repeated: it may stand many times.
+        takes: what its value is, in words.
+        convert: the value of a word, or None for messages and strings.
+        quoted: str for a string field, bytes for a bytes field, else None.
+        message: the type of its message, or None.
+        names: the names of its enum, or ().
+    """
+
+    name: str
+    owner: str
+    repeated: bool
+    takes: str
+    convert: scalars.Convert | None = None
+    quoted: type | None = None
+    message: Descriptor | None = None
+    names: tuple[str, ...] = ()
+
+
+# Stands for every field that the schema does not know.
+UNKNOWN = Field("", "", True, "a value")
+
+
+@cache
+def fields_of(descriptor: Descriptor) -> dict[str, Field]:
+    """The fields of a message type by name."""
+    # `FieldDescriptor.label` warns in new releases of protobuf, `is_repeated` is missing in old ones.
+    proto = DescriptorProto()
+    descriptor.CopyToProto(proto)
+    repeated = {field.name for field in proto.field if field.label == FieldDescriptorProto.LABEL_REPEATED}
+    return {field.name: _field(field, descriptor.name, field.name in repeated) for field in descriptor.fields}
+
+
+def _field(field: FieldDescriptor, owner: str, repeated: bool) -> Field:
+    if field.message_type is not None:
+        return Field(field.name, owner, repeated, "a message { ... }", message=field.message_type)
+    if field.enum_type is not None:
+        numbers = {value.name: value.number for value in field.enum_type.values}
+        return Field(field.name, owner, repeated, "one of its names", scalars.enum_value(numbers), names=tuple(numbers))
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        return Field(field.name, owner, repeated, "true or false", scalars.truth)
+    if field.type == FieldDescriptor.TYPE_STRING:
+        return Field(field.name, owner, repeated, "a string in quotes", quoted=str)
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return Field(field.name, owner, repeated, "a string in quotes", quoted=bytes)
+    if field.type in _INTEGERS:
+        low, high = _INTEGERS[field.type]
+        return Field(field.name, owner, repeated, f"a whole number from {low} to {high}", scalars.integer)
+    return Field(field.name, owner, repeated, "a number", scalars.real)

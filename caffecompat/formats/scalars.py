@@ -1,0 +1,131 @@
+"""The values of protobuf's text format: words to numbers, truth values, enum values and strings.
+
+Every function raises ValueError for a word that is no such value; whoever reads the text knows the place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+Convert = Callable[[str], object]
+
+_OCTAL_INTEGER = re.compile(r"[+-]?0[0-9]+\Z")
+_OCTAL_FLOAT = re.compile(r"-?0[0-9]")
+_TRUTH = {"true": True, "t": True, "True": True, "false": False, "f": False, "False": False}
+
+_ESCAPE = re.compile(
+    r"\\(?:(?P<octal>[0-7]{1,3})|x(?P<hex>[0-9a-fA-F]{1,2})|u(?P<short>[0-9a-fA-F]{4})"
+    r"|U(?P<long>[0-9a-fA-F]{8})|(?P<letter>.)|\Z)",
+    re.DOTALL,
+)
+_LETTERS = {
+    "a": b"\a",
+    "b": b"\b",
+    "f": b"\f",
+    "n": b"\n",
+    "r": b"\r",
+    "t": b"\t",
+    "v": b"\v",
+    "\\": b"\\",
+    "'": b"'",
+    '"': b'"',
+}
+
+
+def integer(word: str) -> int:
+    """A whole number: decimal, hexadecimal `0x1f` or octal `017`."""
+    try:
+        return int(word, 0)
+    except ValueError:
+        if _OCTAL_INTEGER.match(word):
+            return int(word, 8)
+        raise
+
+
+def real(word: str) -> float:
+    """A number with or without a fraction and a suffix `f`; `inf` and `nan`. No octal, no hexadecimal."""
+    try:
+        value = float(word)
+    except ValueError:
+        value = _suffixed(word)
+    if _OCTAL_FLOAT.match(word):
+        raise ValueError("a leading 0 would make it octal")
+    return value
+
+
+def _suffixed(word: str) -> float:
+    """`1.0f`, and `inff`, whose own last letter is an f."""
+    try:
+        return float(word[:-1] if word[-1:] in ("f", "F") else "")
+    except ValueError:
+        return float(word.rstrip("fF"))
+
+
+def truth(word: str) -> bool:
+    """`true`, `t`, `True` or 1; `false`, `f`, `False` or 0."""
+    value = _TRUTH.get(word)
+    if value is None:
+        number = integer(word)
+        if number not in (0, 1):
+            raise ValueError("neither 0 nor 1")
+        value = number == 1
+    return value
+
+
+def enum_value(numbers: Mapping[str, int]) -> Convert:
+    """A function from a name or number of an enum to its number.
+
+    Args:
+        numbers: the number of each name.
+    """
+    known = frozenset(numbers.values())
+
+    def convert(word: str) -> int:
+        value = numbers.get(word)
+        if value is None:
+            value = int(word, 0)
+            if value not in known:
+                raise ValueError("no name has this number")
+        return value
+
+    return convert
+
+
+def string_bytes(word: str) -> bytes:
+    r"""The bytes that a quoted word stands for.
+
+    Escapes are those of C, and `\u0041`, `\U00000041`. An escape that is none keeps its backslash, so that
+    `"D:\data"` means what its writer meant, as in protobuf's Python reader.
+    """
+    quote = word[:1]
+    if quote not in ("'", '"'):
+        raise ValueError("not in quotes")
+    if len(word) < 2 or word[-1] != quote:
+        raise ValueError("the quote at its end is missing")
+    inner = word[1:-1]
+    if "\\" not in inner:
+        return inner.encode("utf-8", "surrogateescape")
+    parts = []
+    end = 0
+    for match in _ESCAPE.finditer(inner):
+        parts += [inner[end : match.start()].encode("utf-8", "surrogateescape"), _unescaped(match)]
+        end = match.end()
+    return b"".join([*parts, inner[end:].encode("utf-8", "surrogateescape")])
+
+
+def _unescaped(match: re.Match[str]) -> bytes:
+    kind, digits = match.lastgroup, match.group()
+    if kind is None:
+        raise ValueError("the quote at its end is missing")
+    if kind == "letter":
+        letter = match["letter"]
+        if letter in ("x", "u", "U", "N"):
+            raise ValueError(rf"the escape \{letter} lacks its digits")
+        return _LETTERS.get(letter) or match.group().encode("utf-8", "surrogateescape")
+    if kind in ("short", "long"):
+        return chr(int(digits[2:], 16)).encode()
+    value = int(digits[1:], 8) if kind == "octal" else int(digits[2:], 16)
+    if value > 255:
+        raise ValueError(f"the escape {digits} is more than a byte")
+    return bytes([value])
