@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from caffecompat.data.png import voc_palette
 from caffecompat.data.preprocessing import Floats, Segmentation
 from caffecompat.errors import FormatError, UsageError, quoted
 from caffecompat.formats import read_mean
@@ -65,6 +66,18 @@ def read_mean_image(path: str | os.PathLike[str]) -> Floats:
     if not np.isfinite(image).all():
         raise FormatError("expected numbers, got values that are infinite or none", file=path)
     return image
+
+
+def read_palette(text: str) -> tuple[tuple[int, int, int], ...]:
+    """Colours (R, G, B) by class: "voc", or those of a dilation net's .json.
+
+    Raises:
+        FormatError: the file is no such description.
+    """
+    if text == "voc":
+        return voc_palette()
+    described = _dilation(Path(text)).segmentation
+    return described.palette if described is not None else ()
 
 
 def _dilation(path: Path) -> Mean:
