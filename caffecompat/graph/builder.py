@@ -77,6 +77,16 @@ def net_of(message: caffe_pb2.NetParameter, layers: Iterable[caffe_pb2.LayerPara
     return new
 
 
+def relink(graph: Graph, sources: Sequence[Source]) -> Graph:
+    """A graph of these layers in the place of the graph's own: how passes make theirs.
+
+    Raises:
+        GraphError: the layers do not make a net.
+    """
+    message = net_of(graph.message, [source.message for source in sources])
+    return link(sources, message, phase=graph.phase, dialect=graph.dialect, file=graph.file)
+
+
 def _check_arguments(phase: object, dialect: object, stages: object, ignore_fields: object) -> None:
     if phase not in get_args(Phase):
         raise UsageError(f"phase must be TRAIN or TEST, got {quoted(phase)}")
