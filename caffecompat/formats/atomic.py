@@ -29,27 +29,30 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises:
         CaffeCompatError: the file cannot be written (no such folder, no permission, a full disk).
     """
-    target = os.path.realpath(path)
+    try:
+        target = os.path.realpath(path)
+    except ValueError as error:
+        raise CaffeCompatError(f"expected the name of a file to write: {error}", file=path) from error
     folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(folder, f".{name[:100]}.{secrets.token_hex(8)}.tmp")
     try:
         mode = _mode(target)
-        file = os.fdopen(
-            os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), "w+b"
-        )
-        try:
-            with file:
+        with open(temporary, "x+b") as file:
+            try:
                 if mode is not None:
                     os.chmod(temporary, mode)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary)
-            raise
-    except (OSError, ValueError) as error:
+                file.close()
+                os.replace(temporary, target)
+            except BaseException:
+                with suppress(OSError):
+                    file.close()
+                with suppress(OSError):
+                    os.unlink(temporary)
+                raise
+    except OSError as error:
         raise _unwritten(error, path) from error
 
 
@@ -65,11 +68,10 @@ def _mode(target: str) -> int | None:
     return stat.S_IMODE(status.st_mode)
 
 
-def _unwritten(error: OSError | ValueError, path: str | os.PathLike[str]) -> CaffeCompatError:
+def _unwritten(error: OSError, path: str | os.PathLike[str]) -> CaffeCompatError:
     hint = None
     if isinstance(error, FileNotFoundError):
         hint = "its folder does not exist: make it first, or give another one"
     elif isinstance(error, PermissionError):
         hint = "give a folder where you may write"
-    reason = (isinstance(error, OSError) and error.strerror) or str(error)
-    return CaffeCompatError(f"cannot be written: {reason}", file=path, hint=hint)
+    return CaffeCompatError(f"cannot be written: {error.strerror or error}", file=path, hint=hint)

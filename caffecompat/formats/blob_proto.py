@@ -95,10 +95,11 @@ def _numbers(wire: Wire, key: int, first: int, last: int, dtype: np.dtype[Any]) 
 
 def _joined(parts: Sequence[npt.NDArray[Any]]) -> Array:
     """The parts in one contiguous float32 array, which is a single float32 part itself."""
-    values = parts[0] if len(parts) == 1 else np.concatenate([*parts]) if parts else np.empty(0, np.float32)
+    if len(parts) == 1 and parts[0].dtype == np.float32 and parts[0].flags.c_contiguous:
+        return parts[0]
     # Caffe casts doubles without a word, too large ones to infinity.
     with np.errstate(all="ignore"):
-        return np.ascontiguousarray(values, np.float32)
+        return np.concatenate([np.empty(0, np.float32), *parts], dtype=np.float32)
 
 
 def _shaped(values: Array, shape: Sequence[int], start: int) -> Array:

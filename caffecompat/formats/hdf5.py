@@ -5,7 +5,9 @@ Source: Net::ToHDF5 and Net::CopyTrainedLayersFromHDF5. h5py is imported when it
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +35,8 @@ MAX_COMPRESSION = 100
 # Layer names with slashes become nested groups; no name has more parts.
 MAX_DEPTH = 32
 
+_BLOB_NAME = re.compile("0|[1-9][0-9]{0,3}")
+
 
 def read_hdf5(path: str | os.PathLike[str]) -> Weights:
     """Read an HDF5 weight file; its layers come in alphabetical order and without types.
@@ -45,16 +49,19 @@ def read_hdf5(path: str | os.PathLike[str]) -> Weights:
     """
     h5py = _h5py()
     with context(file=os.fspath(path)), _hdf5_faults(), h5py.File(path, "r", locking=False) as file:
-        if file.get("data", getclass=True, getlink=True) is not h5py.HardLink or not isinstance(
-            file["data"], h5py.Group
-        ):
-            raise FormatError(
-                f'expected the group "data", found {quoted(sorted(file))}',
-                hint="only .caffemodel.h5 files of Caffe are read"
-                if "history" not in file
-                else "this is a solver state; the weights are in the .caffemodel.h5 of the same iteration",
-            )
-        return Weights(tuple(_Reader(h5py, os.stat(path).st_size).layers(file["data"])), os.fspath(path), hdf5=True)
+        size = os.stat(path).st_size
+        return Weights(tuple(_Reader(h5py, size).layers(_data(h5py, file))), os.fspath(path), hdf5=True)
+
+
+def _data(h5py: Any, file: Any) -> Any:
+    """The group that holds the layers."""
+    is_link = file.get("data", getclass=True, getlink=True) is h5py.HardLink
+    if is_link and isinstance(file["data"], h5py.Group):
+        return file["data"]
+    hint = "only Caffe's own .caffemodel.h5 files are read"
+    if "history" in file:
+        hint = "this is a solver state; the weights are in the .caffemodel.h5 of the same iteration"
+    raise FormatError(f'expected the group "data", found {quoted(sorted(map(_text, file)))}', hint=hint)
 
 
 class _Reader:
@@ -85,19 +92,19 @@ class _Reader:
             raise FormatError(f'the group "{"/".join(path)}" is linked into itself or twice')
         self.seen.add((info.fileno, info.addr))
         groups, datasets = [], {}
-        for name in sorted(group):
+        for name in sorted(group, key=_text):
             self.links_left -= 1
             if self.links_left < 0:
                 raise FormatError(f"more than {MAX_LINKS} groups and datasets")
-            shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            shown = _text(name)
             where = "/".join((*path, shown))
             if group.get(name, getclass=True, getlink=True) is not self.h5py.HardLink:
                 raise FormatError(f'"{where}" leads to another place or file', hint="Caffe writes no such links")
             member = group[name]
             if isinstance(member, self.h5py.Group):
                 groups.append((member, (*path, shown)))
-            elif isinstance(member, self.h5py.Dataset) and path and name.isascii() and name.isdigit():
-                datasets[int(name)] = member
+            elif isinstance(member, self.h5py.Dataset) and path and _BLOB_NAME.fullmatch(shown):
+                datasets[int(shown)] = member
             else:
                 raise FormatError(f'expected groups of datasets "0", "1", ..., found "{where}"')
         return groups, datasets
@@ -116,7 +123,9 @@ class _Reader:
             raise FormatError(f"expected a blob of at most {MAX_AXES} axes as blob {index}, got {dataset.shape}")
         if dataset.external or dataset.is_virtual:
             raise FormatError(f"the values of blob {index} lie in another file", hint="Caffe keeps them in one file")
-        claimed, stored = int(dataset.nbytes), int(dataset.id.get_storage_size())
+        # A chunk is unpacked whole, however little of it the blob takes.
+        chunk = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
+        claimed, stored = max(int(dataset.nbytes), chunk), int(dataset.id.get_storage_size())
         packed = dataset.chunks is not None and dataset.id.get_create_plist().get_nfilters() > 0
         self.bytes_left -= stored
         if self.bytes_left < 0 or claimed > stored * (MAX_COMPRESSION if packed else 1):
@@ -170,6 +179,12 @@ def _check_names(names: Sequence[str]) -> None:
         blocked = last.isdigit() and parent in known
         if blocked or "\0" in name or not {"", "."}.isdisjoint(name.split("/")):
             raise UnsupportedError(f"HDF5 holds no layer of the name {quoted(name)}", hint="write a .caffemodel")
+
+
+def _text(name: str | bytes) -> str:
+    """A name as h5py gives it: bytes that are not UTF-8 come as surrogates, or all of them as bytes."""
+    raw = name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")
+    return raw.decode("utf-8", "backslashreplace")
 
 
 def _h5py() -> Any:

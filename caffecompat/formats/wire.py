@@ -84,7 +84,11 @@ class Wire:
                 yield key, 0, start, position
             elif kind == VARINT:
                 start = position
-                value, position = self.varint(position, end)
+                if position < end and buffer[position] < 0x80:
+                    value = buffer[position]
+                    position += 1
+                else:
+                    value, position = self.varint(position, end)
                 yield key, value, start, position
             elif kind in _WIDTHS:
                 width = _WIDTHS[kind]
@@ -101,16 +105,15 @@ class Wire:
 
     def varint(self, position: int, end: int) -> tuple[int, int]:
         """The varint at an offset, of at most 64 bits, and the offset behind it."""
-        value = 0
-        for index, byte in enumerate(self.buffer[position : min(end, position + 10)]):
-            value |= (byte & 0x7F) << 7 * index
-            if byte < 0x80:
-                if value >> 64:
-                    break
-                return value, position + index + 1
-        else:
-            if end - position < 10:
-                raise FormatError(f"the bytes end within the number at byte {position}")
+        value = shift = 0
+        for at in range(position, end if end - position < 10 else position + 10):
+            byte = self.buffer[at]
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80 and not value >> 64:
+                return value, at + 1
+            shift += 7
+        if shift < 70:
+            raise FormatError(f"the bytes end within the number at byte {position}")
         raise FormatError(f"the number at byte {position} has more than 64 bits")
 
     def _row(self, start: int, end: int, stride: int) -> int:
