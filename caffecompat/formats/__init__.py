@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from caffecompat.formats.parsed import Node, Parsed, ParsedNet, ParsedSolver, UnknownField
     from caffecompat.formats.prototxt import parse_text, read_text
     from caffecompat.formats.prototxt_writer import save_text, write_text
+    from caffecompat.formats.solver_upgrade import upgrade_solver
     from caffecompat.formats.upgrade import upgrade_net
-    from caffecompat.formats.upgrade_notes import upgrade_notes
-    from caffecompat.formats.upgrade_solver import upgrade_solver
+    from caffecompat.formats.upgrade_report import upgrade_notes
     from caffecompat.formats.weight_files import read_weights
     from caffecompat.formats.weights import LayerWeights, WeightBlob, Weights
 
@@ -42,8 +42,8 @@ _MODULES = {
     "read_weights": "weight_files",
     "save_text": "prototxt_writer",
     "upgrade_net": "upgrade",
-    "upgrade_notes": "upgrade_notes",
-    "upgrade_solver": "upgrade_solver",
+    "upgrade_notes": "upgrade_report",
+    "upgrade_solver": "solver_upgrade",
     "write_caffemodel": "caffemodel",
     "write_hdf5": "hdf5",
     "write_mean": "mean",

@@ -6,9 +6,9 @@ import os
 
 from caffecompat.formats.parsed import ParsedNet, ParsedSolver
 from caffecompat.formats.prototxt import parse_text, read_text
+from caffecompat.formats.solver_upgrade import upgrade_solver
 from caffecompat.formats.unknown import warn_unknown
 from caffecompat.formats.upgrade import upgrade_net
-from caffecompat.formats.upgrade_solver import upgrade_solver
 from caffecompat.schema import caffe_pb2
 
 NETS_INSIDE = ("net_param", "train_net_param", "test_net_param")
@@ -50,5 +50,5 @@ def read_solver(path: str | os.PathLike[str]) -> ParsedSolver:
     """
     parsed = upgrade_solver(read_text(path, caffe_pb2.SolverParameter))
     # Those of nets inside are reported when their graph is built.
-    warn_unknown([field for field in parsed.unknown if field.path[:1] not in [(name,) for name in NETS_INSIDE]])
+    warn_unknown([field for field in parsed.unknown if not field.path or field.path[0] not in NETS_INSIDE])
     return parsed

@@ -29,7 +29,20 @@ _REMAINS = {"SoftmaxWithLoss": ("Softmax", "softmax_param"), "SigmoidCrossEntrop
 _EVALUATION = frozenset(("Accuracy", "DetectionEvaluate"))
 # Layer types that have weights.
 _LEARNING = frozenset(
-    "BatchNorm Bias Convolution Deconvolution Embed InnerProduct LSTM Normalize PReLU Parameter RNN Scale".split()
+    (
+        "BatchNorm",
+        "Bias",
+        "Convolution",
+        "Deconvolution",
+        "Embed",
+        "InnerProduct",
+        "LSTM",
+        "Normalize",
+        "PReLU",
+        "Parameter",
+        "RNN",
+        "Scale",
+    )
 )
 
 
@@ -130,7 +143,7 @@ def _free(name: str, taken: set[str]) -> str:
 def _remaining(spec: LayerSpec, name: str) -> caffe_pb2.LayerParameter:
     kind, params = _REMAINS[spec.type]
     layer = caffe_pb2.LayerParameter(name=name, type=kind, bottom=[spec.bottoms[0].name], top=[name])
-    if spec.message.HasField(params):  # type: ignore[arg-type]
+    if spec.message.HasField(params):
         getattr(layer, params).CopyFrom(getattr(spec.message, params))
     return layer
 

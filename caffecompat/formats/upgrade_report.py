@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from caffecompat.formats.parsed import ParsedNet, ParsedSolver
+from caffecompat.formats.solver_upgrade import net_inside, nets_inside
 from caffecompat.formats.upgrade import TRANSFORM_FIELDS, TRANSFORM_LAYERS, old_batch_norms
-from caffecompat.formats.upgrade_solver import net_inside, nets_inside
 from caffecompat.formats.upgrade_v0 import PADDING, is_v0
 from caffecompat.schema import LAYER_TYPES, caffe_pb2
 
