@@ -34,6 +34,7 @@ class Field:
         repeated: it may stand many times.
         takes: what its value is, in words.
         convert: the value of a word, or None for messages and strings.
+        plain: the same for the common words of numbers and strings; it raises ValueError for others.
         quoted: str for a string field, bytes for a bytes field, else None.
         message: the type of its message, or None.
         names: the names of its enum, or ().
@@ -44,6 +45,7 @@ class Field:
     repeated: bool
     takes: str
     convert: scalars.Convert | None = None
+    plain: scalars.Convert | None = None
     quoted: type | None = None
     message: Descriptor | None = None
     names: tuple[str, ...] = ()
@@ -68,14 +70,24 @@ def _field(field: FieldDescriptor, owner: str, repeated: bool) -> Field:
         return Field(field.name, owner, repeated, "a message { ... }", message=field.message_type)
     if field.enum_type is not None:
         numbers = {value.name: value.number for value in field.enum_type.values}
-        return Field(field.name, owner, repeated, "one of its names", scalars.enum_value(numbers), names=tuple(numbers))
+        return Field(
+            field.name,
+            owner,
+            repeated,
+            "one of its names",
+            scalars.enum_value(numbers),
+            scalars.enum_value(numbers),
+            names=tuple(numbers),
+        )
     if field.type == FieldDescriptor.TYPE_BOOL:
-        return Field(field.name, owner, repeated, "true or false", scalars.truth)
+        return Field(field.name, owner, repeated, "true or false", scalars.truth, scalars.truth)
     if field.type == FieldDescriptor.TYPE_STRING:
-        return Field(field.name, owner, repeated, "a string in quotes", quoted=str)
+        return Field(field.name, owner, repeated, "a string in quotes", plain=scalars.plain_string, quoted=str)
     if field.type == FieldDescriptor.TYPE_BYTES:
         return Field(field.name, owner, repeated, "a string in quotes", quoted=bytes)
     if field.type in _INTEGERS:
         low, high = _INTEGERS[field.type]
-        return Field(field.name, owner, repeated, f"a whole number from {low} to {high}", scalars.integer)
-    return Field(field.name, owner, repeated, "a number", scalars.real)
+        return Field(
+            field.name, owner, repeated, f"a whole number from {low} to {high}", scalars.integer, scalars.integer
+        )
+    return Field(field.name, owner, repeated, "a number", scalars.real, scalars.real)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Mapping
-from typing import Any
 
 from google.protobuf.message import Message
 
@@ -18,7 +17,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.formats import prototxt_errors as errors
 from caffecompat.formats import scalars
 from caffecompat.formats.fields import UNKNOWN, Field, fields_of
-from caffecompat.formats.parsed import M, Node, Parsed, UnknownField
+from caffecompat.formats.parsed import NO_FIELDS, M, Node, Parsed, UnknownField
 from caffecompat.formats.text_file import read_bytes
 from caffecompat.formats.tokens import MAX_BYTES, Tokens, decode
 
@@ -27,6 +26,8 @@ MAX_DEPTH = 100
 
 _CLOSING = {"{": "}", "<": ">"}
 _QUOTES = ("'", '"')
+_SEPARATORS = (",", ";")
+_new_node = tuple.__new__
 
 
 def parse_text(text: str | bytes, message_type: type[M], file: str | None = None) -> Parsed[M]:
@@ -85,7 +86,6 @@ class _Frame:
         self,
         field: Field,
         message: Message | None,
-        *,
         closing: str = "",
         listed: bool = False,
         start: int = 0,
@@ -125,14 +125,28 @@ class _Reader:
             word = words[at]
             frame = self.frame
             field = frame.table.get(word)
-            if field is not None:
-                at = self.read_field(at, field)
-            elif word != frame.closing:
-                at = self.read_unknown(at)
-            elif word:
-                at = self.close(at)
-            else:
-                return Node(1, 1, frame.nodes)
+            if field is None:
+                if word != frame.closing:
+                    at = self.read_unknown(at)
+                elif word:
+                    at = self.close(at)
+                else:
+                    return Node(1, 1, frame.nodes)
+                continue
+            # The short way for `name: value`, which is nearly all of a net; what fails here goes the long way.
+            plain = field.plain
+            if plain is not None and words[at + 1] == ":":
+                try:
+                    value = plain(words[at + 2])
+                except ValueError:
+                    at = self.read_field(at, field)
+                    continue
+                following = words[at + 3]
+                if following[:1] not in _QUOTES:
+                    self.put(field, value, at + 2, at)
+                    at += 4 if following in _SEPARATORS else 3
+                    continue
+            at = self.read_field(at, field)
 
     def read_field(self, start: int, field: Field) -> int:
         """`name: value`, `name { ... }` or `name: [...]`, and the separator after it."""
@@ -142,7 +156,7 @@ class _Reader:
         if colon:
             at += 1
         word = words[at]
-        if word == "{" or word == "<":
+        if word in _CLOSING:
             return self.open(start, at, field, start)
         if word == "[" and field.repeated:
             if field.message is None and not colon and field is not UNKNOWN:
@@ -161,7 +175,7 @@ class _Reader:
         if self.lines and self.frame.message is not None:
             self.keep_unknown()
         word = self.words[at]
-        return at + 1 if word == "," or word == ";" else at
+        return at + 1 if word in _SEPARATORS else at
 
     def read_element(self, start: int, at: int, field: Field) -> int:
         """An element of a list, and all after it up to a message."""
@@ -185,58 +199,55 @@ class _Reader:
         """A value; its node is placed at the word `place`."""
         word = self.words[at]
         end = at + 1
-        value: Any
+        value: object
         try:
-            if field.convert is not None:
+            if field is UNKNOWN:
+                return self.read_unknown_scalar(at, start)
+            if field.quoted is not None:
+                value, end = self.read_string(at, field.quoted)
+            elif field.convert is None:
+                raise ValueError
+            else:
                 if word == "-":
                     word += self.words[end]
                     end += 1
                 value = field.convert(word)
-            elif field.quoted is not None:
-                value, end = self.read_string(at, field.quoted)
-            elif field is UNKNOWN:
-                return self.read_unknown_scalar(at, start)
-            else:
-                raise ValueError("a message starts with a brace")
-            self.add_node(field, place)
-            message = self.frame.message
-            if field.repeated:
-                getattr(message, field.name).append(value)
-            else:
-                setattr(message, field.name, value)
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise errors.wrong_value(self.tokens, at, field, error) from None
+        self.put(field, value, at, place)
         return end
 
     def read_string(self, at: int, kind: type) -> tuple[str | bytes, int]:
         """A string, which may stand in several pieces."""
         words = self.words
-        word = words[at]
-        if kind is str and "\\" not in word and words[at + 1][:1] not in _QUOTES:
-            quote = word[:1]
-            if quote in _QUOTES and word[-1] == quote and len(word) > 1:
-                return word[1:-1], at + 1
-        value = scalars.string_bytes(word)
+        value = scalars.string_bytes(words[at])
         at += 1
         while words[at][:1] in _QUOTES:
             value += scalars.string_bytes(words[at])
             at += 1
         return (value.decode() if kind is str else value), at
 
-    def add_node(self, field: Field, place: int, nodes: dict[str, list[Node]] | None = None) -> int:
-        """Note the place of a field of the open message, and how many of its name stand before it."""
+    def put(self, field: Field, value: object, at: int, place: int) -> None:
+        """Give a field of the open message the value that was read from the word `at`."""
+        frame = self.frame
         offset = self.offsets[place]
         line = bisect_right(self.line_starts, offset)
-        column = offset - self.line_starts[line - 1] + 1
-        node = Node(line, column) if nodes is None else Node(line, column, nodes)
-        siblings = self.frame.nodes.get(field.name)
-        if siblings is None:
-            self.frame.nodes[field.name] = [node]
-            return 0
-        if not field.repeated:
-            raise errors.second_time(self.tokens, place, field, siblings[0][:2])
-        siblings.append(node)
-        return len(siblings) - 1
+        node = _new_node(Node, (line, offset - self.line_starts[line - 1] + 1, NO_FIELDS))
+        siblings = frame.nodes.get(field.name)
+        try:
+            if not field.repeated:
+                if siblings is not None:
+                    raise errors.second_time(self.tokens, place, field, siblings[0])
+                frame.nodes[field.name] = [node]
+                setattr(frame.message, field.name, value)
+                return
+            if siblings is None:
+                frame.nodes[field.name] = [node]
+            else:
+                siblings.append(node)
+            getattr(frame.message, field.name).append(value)
+        except (ValueError, TypeError) as error:
+            raise errors.wrong_value(self.tokens, at, field, error) from None
 
     def open(self, start: int, at: int, field: Field, place: int, *, listed: bool = False) -> int:
         """The brace that starts a message."""
@@ -246,17 +257,20 @@ class _Reader:
         parent = self.frame
         if field is UNKNOWN:
             self.emit(f"{self.words[start]} {{")
-            frame = _Frame(field, None, closing=closing, listed=listed, start=start)
+            frame = _Frame(field, None, closing, listed, start)
         elif field.message is None:
             raise errors.wrong_value(self.tokens, at, field, None)
         else:
             message = getattr(parent.message, field.name)
+            siblings = parent.nodes.setdefault(field.name, [])
             if field.repeated:
                 message = message.add()
+            elif siblings:
+                raise errors.second_time(self.tokens, place, field, siblings[0])
             else:
                 message.SetInParent()
-            frame = _Frame(field, message, closing=closing, listed=listed, start=start)
-            frame.index = self.add_node(field, place, frame.nodes)
+            frame = _Frame(field, message, closing, listed, start, len(siblings))
+            siblings.append(Node(*self.tokens.place(place), frame.nodes))
         self.stack.append(parent)
         self.frame = frame
         return at + 1

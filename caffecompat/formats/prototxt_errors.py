@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from caffecompat.errors import CaffeCompatError, FormatError, SchemaError, did_you_mean, quoted
 from caffecompat.formats.fields import UNKNOWN, Field
+from caffecompat.formats.parsed import Node
 from caffecompat.formats.tokens import WEIGHTS_HINT, Tokens, utf16_error
 
 _FORM = "a field is `name: value` or `name { ... }`"
@@ -42,12 +43,12 @@ def no_list_end(tokens: Tokens, start: int, at: int) -> CaffeCompatError:
     return tokens.error(at, f'expected "," or "]" in the list {tokens.words[start]}, got {tokens.shown(at)}')
 
 
-def second_time(tokens: Tokens, at: int, field: Field, first: tuple[int, int]) -> CaffeCompatError:
-    """A field that may stand once stands again; `first` is the line and column of the first."""
+def second_time(tokens: Tokens, at: int, field: Field, first: Node) -> CaffeCompatError:
+    """A field that may stand once stands again; `first` is the place of the first."""
     return tokens.error(
         at,
         f"{field.name} of {field.owner} may stand once, got it a second time; "
-        f"the first is at line {first[0]}, column {first[1]}",
+        f"the first is at line {first.line}, column {first.column}",
         kind=SchemaError,
         hint="remove one of the two",
     )

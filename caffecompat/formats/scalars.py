@@ -49,7 +49,7 @@ def real(word: str) -> float:
         value = float(word)
     except ValueError:
         value = _suffixed(word)
-    if _OCTAL_FLOAT.match(word):
+    if word[0] in "-0" and _OCTAL_FLOAT.match(word):
         raise ValueError("a leading 0 would make it octal")
     return value
 
@@ -90,6 +90,14 @@ def enum_value(numbers: Mapping[str, int]) -> Convert:
         return value
 
     return convert
+
+
+def plain_string(word: str) -> str:
+    """A quoted word without escapes."""
+    quote = word[:1]
+    if quote in ("'", '"') and word[-1] == quote and "\\" not in word and len(word) > 1:
+        return word[1:-1]
+    raise ValueError("not a plain string")
 
 
 def string_bytes(word: str) -> bytes:

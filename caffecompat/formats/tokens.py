@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_right
-from itertools import accumulate, compress, islice
+from itertools import accumulate, compress, count, islice
+from operator import add
 
 from caffecompat.errors import CaffeCompatError, FormatError, Position, quoted
 
@@ -58,7 +59,7 @@ class Tokens:
         pieces = _WORD.split(text, MAX_WORDS)
         self.words: list[str] = pieces[1::2]
         self.offsets = array("L", islice(accumulate(map(len, pieces)), 0, None, 2))
-        self.line_starts = [0, *accumulate(len(line) + 1 for line in text.split("\n"))]
+        self.line_starts = list(map(add, accumulate(map(len, text.split("\n")), initial=0), count()))
         if len(self.words) == MAX_WORDS:
             raise self.error(MAX_WORDS - 1, f"a prototxt of more than {MAX_WORDS:,} words is not read")
         end = len(text.rstrip())
