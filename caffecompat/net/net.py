@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from caffecompat.errors import ShapeError, UsageError, did_you_mean, quoted
+from caffecompat.errors import ShapeError, UsageError, WeightsError, did_you_mean, quoted
 from caffecompat.formats.weights import Weights
 from caffecompat.graph.spec import BlobKey, Graph, LayerSpec
 from caffecompat.layers import build
@@ -313,7 +313,7 @@ class Net(nn.Module):
                 raise target.error(
                     f"cannot share: its blobs have shapes {[tuple(blob.shape) for blob in target.blobs]}, "
                     f"the other net's {shapes}",
-                    kind=matching.WeightsError,
+                    kind=WeightsError,
                 )
             for index, blob in enumerate(source.blobs):
                 target.set_blob(index, blob)
