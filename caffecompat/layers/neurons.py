@@ -170,7 +170,7 @@ class Dropout(Neuron):
 
 @layer("Clip")
 class Clip(Neuron):
-    """max(min, min(x, max)); so min wins where it is above max. nan stays nan.
+    """max(min, min(x, max)): everything becomes min where min is above max. nan stays nan.
 
     The gradient passes where min <= x <= max, the ends included.
     """
@@ -181,9 +181,11 @@ class Clip(Neuron):
         missing = [name for name in ("min", "max") if not param.HasField(name)]
         if missing:
             raise self.error(f"clip_param.{missing[0]} is missing", kind=SchemaError)
-        self.least, self.greatest = param.min, max(param.min, param.max)
+        self.least, self.greatest = param.min, param.max
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.least > self.greatest:
+            return torch.full_like(x, self.least)
         return x.clamp(self.least, self.greatest)
 
 
