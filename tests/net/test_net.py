@@ -60,7 +60,7 @@ def test_keep_and_blobs():
     net.keep = {"a"}
     net(data=x)
     assert set(net.blobs) == {"a"}
-    assert float(net.blobs["a"].mean()) == 0.5
+    assert net.blobs["a"].mean().item() == 0.5
     net.keep = "all"
     net(data=x)
     assert set(net.blobs) == {"data", "a", "b"}
@@ -116,7 +116,7 @@ def test_shared_parameters_are_one():
     assert len(list(net.parameters())) == 2
     assert [(item.layer.spec.name, item.index) for item in net.learnable] == [("a", 0), ("a", 1)]
     net.layer("b").give(0, torch.full((3, 3, 1, 1), 2.0))
-    assert float(net.layer("a").weight.mean()) == 2
+    assert net.layer("a").weight.mean().item() == 2
     again = copy.deepcopy(net)
     assert again.layer("a").weight is again.layer("b").weight
     net(data=torch.ones(2, 3, 5, 4))["b"].sum().backward()
@@ -232,7 +232,7 @@ def test_share_with_is_one_memory():
     assert test.conv.weight is train.conv.weight
     with torch.no_grad():
         train.conv.weight.fill_(9)
-    assert float(test.conv.weight.mean()) == 9
+    assert test.conv.weight.mean().item() == 9
     with pytest.raises(WeightsError, match="cannot share"):
         test.share_with(make_net(DATA + CONV % ("conv", "data", "conv", 4)))
 
@@ -275,7 +275,7 @@ def test_run_partly_and_with_hooks():
     assert set(env) == {BlobKey("data", 0), BlobKey("a", 0)}
     env[BlobKey("a", 0)] = torch.full((2, 2, 5, 4), 3.0)
     net.run(env, 2, 3, hooks)
-    assert float(env[BlobKey("b", 0)].mean()) == 2
+    assert env[BlobKey("b", 0)].mean().item() == 2
 
 
 def test_blobs_are_freed_after_their_last_use():
