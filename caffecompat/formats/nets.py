@@ -50,5 +50,6 @@ def read_solver(path: str | os.PathLike[str]) -> ParsedSolver:
     """
     parsed = upgrade_solver(read_text(path, caffe_pb2.SolverParameter))
     # Those of nets inside are reported when their graph is built.
-    warn_unknown([field for field in parsed.unknown if not field.path or field.path[0] not in NETS_INSIDE])
+    outside = [field for field in parsed.unknown if not field.path or field.path[0] not in NETS_INSIDE]
+    warn_unknown(outside, "SolverParameter")
     return parsed

@@ -12,7 +12,7 @@ from typing import get_args
 from caffecompat.errors import GraphError, SchemaError, UsageError, located, quoted
 from caffecompat.formats.messages import copy_fields
 from caffecompat.formats.parsed import ParsedNet, UnknownField
-from caffecompat.formats.unknown import warn_unknown
+from caffecompat.formats.unknown import hint_of, warn_unknown
 from caffecompat.formats.upgrade import upgrade_net
 from caffecompat.graph.linker import Source, link
 from caffecompat.graph.rules import State, included
@@ -122,12 +122,12 @@ def _report_unknown(graph: Graph, passed_over: list[UnknownField], ignore_fields
             if not spec.row.data and field.name not in ignored:
                 raise located(_refused(field), field.position, spec.name)
             passed_over.append(field)
-    warn_unknown(passed_over)
+    warn_unknown(passed_over, "NetParameter")
 
 
 def _refused(field: UnknownField) -> SchemaError:
-    # The table of forks is read only when there is something to say about them.
-    from caffecompat.formats.known_forks import unknown_field_hint
-
-    hints = (unknown_field_hint(field.name), f"ignore it: --ignore-field {field.name}, ignore_fields=[{field.name!r}]")
-    return SchemaError(f"unknown field {quoted(field.name)}", hint="; ".join(hint for hint in hints if hint))
+    hints = (
+        hint_of(field, "NetParameter"),
+        f"to pass over it: --ignore-field {field.name}, or ignore_fields=[{field.name!r}]",
+    )
+    return SchemaError(f"unknown field {quoted(field.name)}", hint="\n  ".join(hint for hint in hints if hint))

@@ -210,10 +210,11 @@ def _row(name: str) -> LayerType:
     try:
         return layer_type(name)
     except SchemaError as error:
+        from caffecompat.formats.known_forks import unknown_layer_hint
+
         known = {row.lower(): row for row in LAYER_TYPES}
         today = V1_NAMES.get(name.upper()) or V0_NAMES.get(name) or known.get(name.lower())
-        if today:
-            error.hint = f'today it is written "{today}"'
+        error.hint = f'today it is written "{today}"' if today else unknown_layer_hint(name) or error.hint
         raise
 
 
