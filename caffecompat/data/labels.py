@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from caffecompat.errors import FormatError
+from caffecompat.errors import FormatError, quoted
 from caffecompat.formats import read_text
 from caffecompat.schema import caffe_pb2
 
@@ -39,6 +39,16 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 def _from_map(path: Path) -> tuple[str, ...]:
     parsed = read_text(path, caffe_pb2.LabelMap)
+    if parsed.unknown:
+        field = parsed.unknown[0]
+        hint = "an item has name, label and display_name"
+        raise FormatError(
+            f"a label map has no field {quoted(field.name)}",
+            file=path,
+            line=field.position.line,
+            column=field.position.column,
+            hint=hint,
+        )
     names: dict[int, str] = {}
     for index, item in enumerate(parsed.message.item):
         place = parsed.position("item", index)
