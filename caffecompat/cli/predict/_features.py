@@ -1,0 +1,118 @@
+"""Blobs by name for pictures, and arrays as inputs."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from caffecompat.cli.predict._session import Arrays, Session
+from caffecompat.data.images import Item
+from caffecompat.errors import FormatError, ShapeError, UsageError, did_you_mean, quoted
+
+Array = npt.NDArray[Any]
+MAX_INPUT_BYTES = 1 << 33
+ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
+
+
+def keep(session: Session, blobs: Sequence[str]) -> None:
+    """Let the net keep these blobs of a pass; "all" means every one.
+
+    Raises:
+        UsageError: a name that is no blob of the net.
+    """
+    known = session.net.graph.last
+    for blob in blobs:
+        if blob not in known and blob != "all":
+            raise UsageError(f"the net has no blob {quoted(blob)}", hint=did_you_mean(blob, known))
+    session.net.keep = "all" if "all" in blobs else frozenset(blobs)
+
+
+def features(session: Session, items: Sequence[Item], blobs: Sequence[str], pool: str) -> list[Arrays]:
+    """The values of the blobs for each picture of a batch.
+
+    Args:
+        session: a net that keeps the blobs.
+        items: the pictures.
+        blobs: the names.
+        pool: "none", or "avg" or "max" over height and width.
+
+    Raises:
+        ShapeError: a blob has no row for each picture, or nothing to pool.
+    """
+    found = session.pictures(session.preprocessing.apply([item.image for item in items]))
+    values = {blob: _pooled(blob, found[blob], pool) for blob in blobs}
+    for blob, array in values.items():
+        if array.shape[:1] != (len(items),):
+            hint = "give --batch 1, or see `run`"
+            raise ShapeError(f'blob "{blob}" has shape {array.shape} for {len(items)} images', hint=hint)
+    return [{blob: array[index] for blob, array in values.items()} for index in range(len(items))]
+
+
+def _pooled(blob: str, array: Array, pool: str) -> Array:
+    if pool == "none":
+        return array
+    if array.ndim < 2:
+        raise ShapeError(f'blob "{blob}" has shape {array.shape}: there is nothing to pool')
+    flat = array.reshape(*array.shape[:2], -1)
+    return np.asarray(flat.mean(axis=2) if pool == "avg" else flat.max(axis=2))
+
+
+def stack(blob: str, arrays: Sequence[Array]) -> Array:
+    """One array for all pictures.
+
+    Raises:
+        ShapeError: they are not equally large.
+    """
+    shapes = {array.shape for array in arrays}
+    if len(shapes) > 1:
+        raise ShapeError(
+            f'blob "{blob}" comes out in {len(shapes)} shapes: {sorted(shapes)}', hint="see --pool, --size"
+        )
+    return np.stack(arrays)
+
+
+def read_arrays(path: Path, session: Session) -> Arrays:
+    """The inputs in a `.npy` (of the net's first input) or `.npz` file (by the inputs' names), as float32.
+
+    Raises:
+        FormatError: the file is broken, or too large.
+        UsageError: it names no input of the net.
+    """
+    inputs = session.net.inputs
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                size = sum(info.file_size for info in archive.infolist())
+            if size > MAX_INPUT_BYTES:
+                raise FormatError(f"expected at most {MAX_INPUT_BYTES} bytes of arrays, got {size}", file=path)
+            with np.load(path, allow_pickle=False) as loaded:
+                arrays = {name: loaded[name] for name in loaded.files}
+        else:
+            # A mapped file cannot claim more values than it has.
+            arrays = {inputs[0]: np.load(path, mmap_mode="r", allow_pickle=False)}
+        unknown = [name for name in arrays if name not in inputs]
+        if unknown:
+            raise UsageError(
+                f"the net has no input {quoted(unknown[0])}; its inputs are {', '.join(inputs)}", file=path
+            )
+        if any(array.dtype.kind not in "fiub" for array in arrays.values()):
+            raise FormatError("expected arrays of numbers", file=path)
+        return {name: np.array(array, dtype=np.float32) for name, array in arrays.items()}
+    except (FormatError, UsageError):
+        raise
+    except OSError as error:
+        raise FormatError(f"cannot read the arrays: {error.strerror or error}", file=path) from error
+    # What a broken header raises depends on numpy's release and Python's parser.
+    except (Exception, MemoryError) as error:
+        raise FormatError(f"not a .npy or .npz file of numbers: {quoted(str(error))}", file=path) from error
+
+
+def summary(name: str, array: Array) -> dict[str, Any]:
+    """A blob in one row: shape, least, greatest, mean."""
+    values = {"min": array.min(), "max": array.max(), "mean": array.mean()} if array.size else {}
+    return {"blob": name, "shape": array.shape, **{key: float(value) for key, value in values.items()}}
