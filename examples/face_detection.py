@@ -71,7 +71,7 @@ def detect_without_caffecompat(program: Path, data: Array, folder: Path) -> Arra
 
 def draw(image: Array, faces: Array) -> Array:
     """The picture with a box and a score around each face; rows are (item, label, score, x1, y1, x2, y2)."""
-    picture = image.copy()
+    picture: Array = image.copy()
     height, width = picture.shape[:2]
     for _, _, score, x1, y1, x2, y2 in faces:
         left, top, right, bottom = (round(float(v)) for v in (x1 * width, y1 * height, x2 * width, y2 * height))

@@ -1,0 +1,138 @@
+"""`caffecompat convert`: a prototxt and its weights as a file for PyTorch or for Caffe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from caffecompat.cli.options import net_argument, net_options, preprocessing_options
+
+if TYPE_CHECKING:
+    from caffecompat.cli.opening import Opened
+    from caffecompat.net import Net
+
+
+@click.command("convert")
+@net_argument
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where to; the suffix is the format. Default: NET.pt2 in the current folder.",
+)
+@click.option("--recipe", metavar="NAME|PATH", help="Change the net by a recipe first; see `caffecompat recipes`.")
+@click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="An option of the recipe.")
+@click.option(
+    "--embed-preprocessing",
+    is_flag=True,
+    help="Put channel order, mean and scale into the graph of a .pt2: it takes uint8 (N, H, W, 3), R, G, B.",
+)
+@net_options
+@preprocessing_options
+def command(
+    net: Path,
+    weights: Path | None,
+    output: Path | None,
+    recipe: str | None,
+    options: tuple[str, ...],
+    embed_preprocessing: bool,
+    input_shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    mean: str | None,
+    scale: float | None,
+    channels: str | None,
+    labels: Path | None,
+    **rules: Any,
+) -> None:
+    """Write a net and its weights as a file that PyTorch or Caffe loads.
+
+    \b
+    .pt2              an exported program: runs in PyTorch without caffecompat
+    .safetensors      the parameters
+    .pt               the parameters, as a state dict
+    .caffemodel       the parameters for Caffe, in today's form (V2)
+    .caffemodel.h5    the same as HDF5
+    .prototxt         the net in today's form
+
+    Takes train, test and deploy prototxts: data layers become inputs, losses and evaluation drop out, and each
+    substitution is told. An existing output is replaced, whole, when the new one is complete; an input never is.
+    """  # noqa: D301
+    from caffecompat.cli.opening import open_net
+    from caffecompat.export.suffixes import suffix_of
+
+    target = output or Path(_stem(net) + ".pt2")
+    suffix_of(target)
+    _keep_inputs(target, [net, weights, labels])
+    chosen = _recipe(recipe, options)
+    preparing = {"mean": mean, "scale": scale, "channels": channels, "labels": labels}
+    opened = open_net(net, weights, input_shapes, rules, preparing)
+    for note in opened.notes:
+        click.echo(note, err=True)
+    _tell_weights(opened, weights)
+    made, record = opened.net, opened.preprocessing
+    if chosen is not None:
+        from caffecompat.export.applying import apply_recipe
+
+        made, record = apply_recipe(made, chosen[0], chosen[1], record)
+        click.echo(f"changed by the recipe {chosen[0].stem}", err=True)
+
+    from caffecompat.export import export
+
+    sources = [source for source in (net, weights) if source is not None]
+    written = export(made, target, preprocessing=record, embed_preprocessing=embed_preprocessing, sources=sources)
+    for path in written:
+        click.echo(f"wrote {path} ({path.stat().st_size:,} bytes)")
+    _tell_blobs(made)
+
+
+def _stem(net: Path) -> str:
+    """The name of a prototxt without its suffixes: `deploy` of deploy.prototxt and of deploy.prototxt.txt."""
+    name = net.name
+    for suffix in (".txt", ".prototxt", ".pt"):
+        name = name.removesuffix(suffix)
+    return name or net.name
+
+
+def _keep_inputs(target: Path, sources: Sequence[Path | None]) -> None:
+    from caffecompat.errors import UsageError
+
+    for source in sources:
+        if source is not None and target.exists() and source.exists() and target.samefile(source):
+            raise UsageError(f"{target} is an input of this conversion", hint="choose another file with -o")
+
+
+def _recipe(recipe: str | None, options: Sequence[str]) -> tuple[Path, dict[str, str]] | None:
+    from caffecompat.errors import UsageError, quoted
+    from caffecompat.export.recipes import find_recipe
+
+    if recipe is None:
+        if options:
+            raise UsageError("--set is an option of a recipe: give --recipe too")
+        return None
+    values = {}
+    for option in options:
+        name, equals, value = option.partition("=")
+        if not equals:
+            raise UsageError(f"--set expects NAME=VALUE, got {quoted(option)}")
+        values[name] = value
+    return find_recipe(recipe), values
+
+
+def _tell_weights(opened: Opened, weights: Path | None) -> None:
+    """Say which parameters are not the file's, and which of the file's were not wanted."""
+    filled = opened.net.filled
+    if weights is None:
+        click.echo("no weights: the parameters came from the net's fillers", err=True)
+    elif filled:
+        click.echo(f"not in {weights}, left to their fillers: {', '.join(filled)}", err=True)
+    if opened.unused:
+        click.echo(f"in {weights}, but not in the net: {', '.join(opened.unused)}", err=True)
+
+
+def _tell_blobs(net: Net) -> None:
+    for word, keys in (("input", net.graph.inputs), ("output", net.graph.outputs)):
+        for key in keys:
+            click.echo(f"{word:<6} {key.name}  {'x'.join(map(str, net.blob_shapes[key]))}")

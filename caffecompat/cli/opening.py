@@ -1,0 +1,134 @@
+"""Nets from what the command line says: train, test and deploy prototxts alike, without their databases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import click
+from click.core import ParameterSource
+
+from caffecompat.cli.options import named_shapes
+from caffecompat.data.preprocessing import Preprocessing
+from caffecompat.errors import GraphError
+from caffecompat.formats import read_net
+from caffecompat.graph import build_graph
+from caffecompat.graph.passes import data_to_inputs, drop_train_only
+from caffecompat.graph.spec import BlobKey, Dialect, Graph, LayerSpec, Phase, Shape
+from caffecompat.layers import build
+from caffecompat.layers.data import DataLayer
+from caffecompat.net import Net
+
+GivenShapes = Sequence[tuple[str, tuple[int, ...]]]
+
+
+@dataclass
+class Opened:
+    """A net that is fed by its caller, and what had to be done for it.
+
+    Attributes:
+        net: the net, in `.eval()`.
+        preprocessing: what turns a picture into its input; read before data layers were replaced.
+        notes: what was substituted, in sentences.
+        unused: names of the layers in the weight file that the net lacks.
+    """
+
+    net: Net
+    preprocessing: Preprocessing
+    notes: list[str] = field(default_factory=list)
+    unused: tuple[str, ...] = ()
+
+
+def open_net(
+    prototxt: Path, weights: Path | None, shapes: GivenShapes, rules: Mapping[str, Any], preparing: Mapping[str, Any]
+) -> Opened:
+    """A net ready to be exported: data layers are inputs, losses and evaluation are gone.
+
+    Args:
+        prototxt: a train, test, train_val or deploy prototxt.
+        weights: its weights; None leaves the parameters to the fillers.
+        shapes: the values of `--input-shape`.
+        rules: phase, level, stages, dialect and ignore_fields.
+        preparing: mean, scale, channels and labels, as `Preprocessing.from_graph` takes them.
+
+    Raises:
+        CaffeCompatError: a file cannot be read, the layers make no net, or the weights do not fit.
+    """
+    whole, notes = read_graph(prototxt, **rules)
+    graph, dropped = drop_train_only(whole)
+    given = named_shapes(shapes, [key.name for key in graph.inputs])
+    record = Preprocessing.from_graph(whole, base_dir=prototxt.parent, input_shapes=given, **preparing)
+    graph, replaced = _fed_by_caller(graph, given)
+    net = Net(graph)
+    unused = net.copy_from(weights).unused if weights is not None else ()
+    net.fill()
+    return Opened(net.eval(), record, [*notes, *dropped, *replaced], unused)
+
+
+def read_graph(
+    prototxt: Path, phase: str, level: int, stages: Sequence[str], dialect: str, ignore_fields: Sequence[str]
+) -> tuple[Graph, list[str]]:
+    """The graph of a prototxt, and a note if its phase is not the one that commands assume.
+
+    The training prototxts of SSD have a data layer for TRAIN only: without `--phase` they are taken in that phase.
+
+    Raises:
+        CaffeCompatError: the file cannot be read, or its layers make no net.
+    """
+    parsed = read_net(prototxt)
+
+    def built(phase: str) -> Graph:
+        return build_graph(
+            parsed,
+            cast(Phase, phase),
+            level=level,
+            stages=stages,
+            dialect=cast(Dialect, dialect),
+            ignore_fields=ignore_fields,
+        )
+
+    try:
+        return built(phase), []
+    except GraphError:
+        if click.get_current_context().get_parameter_source("phase") is not ParameterSource.DEFAULT:
+            raise
+        try:
+            graph = built("TRAIN")
+        except GraphError:
+            graph = None
+        if graph is None:
+            raise
+        return graph, ["its layers make a net in phase TRAIN only: that phase was taken"]
+
+
+def _fed_by_caller(graph: Graph, given: Mapping[str, Shape]) -> tuple[Graph, list[str]]:
+    """The graph with Input layers in the place of data layers, and a note for each."""
+    read = {key for spec in graph.layers for key in spec.bottoms}
+    shapes: dict[str, Shape] = dict(given)
+    notes = []
+    for spec in graph.layers:
+        if not spec.row.data or spec.type in ("Input", "DummyData"):
+            continue
+        tops = [key for key in spec.tops if key in read]
+        found = _input_shapes(spec, tops, given)
+        shapes.update(found)
+        inputs = ", ".join(f'"{name}" of shape {"x".join(map(str, shape))}' for name, shape in found.items())
+        gone = ", ".join(f'"{key.name}"' for key in spec.tops if key not in read)
+        done = f"became input {inputs}" if inputs else "dropped out"
+        notes.append(f'data layer "{spec.name}" ({spec.type}) {done}' + (f"; {gone} is not read" if gone else ""))
+    return data_to_inputs(graph, shapes), notes
+
+
+def _input_shapes(spec: LayerSpec, tops: Sequence[BlobKey], given: Mapping[str, Shape]) -> dict[str, Shape]:
+    """The shapes of those tops of a data layer that are read: given, or stated by the prototxt, for one image."""
+    layer = build(spec, ())
+    assert isinstance(layer, DataLayer)
+    unread = {key.name: (1,) for key in spec.tops if key not in tops}
+    shapes = layer.shapes_given({**unread, **given})
+    return {
+        key.name: shape if key.name in given else (1, *shape[1:])
+        for key, shape in zip(spec.tops, shapes, strict=True)
+        if key in tops
+    }
