@@ -1,0 +1,1 @@
+"""Boxes, non-maximum suppression, matching, and evaluation: pure functions on tensors."""
