@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from functools import cache
 
-from google.protobuf.descriptor import Descriptor
-
 from caffecompat.errors import did_you_mean
 from caffecompat.formats.parsed import Path
 from caffecompat.schema import caffe_pb2
@@ -118,14 +116,14 @@ def unknown_field_hint(name: str, message_name: str = "LayerParameter") -> str |
     return did_you_mean(name, message.fields_by_name) if message is not None else None
 
 
-def message_name(path: Path, root: Descriptor = caffe_pb2.NetParameter.DESCRIPTOR) -> str:
+def message_name(path: Path, root: str = "NetParameter") -> str:
     """The type of the message at a path, such as the one an `UnknownField` stands in.
 
     Args:
         path: the way from the root; its names are fields of the schema.
         root: the type of the whole.
     """
-    message = root
+    message = caffe_pb2.DESCRIPTOR.message_types_by_name[root]
     for name in path[::2]:
         inner = message.fields_by_name[str(name)].message_type
         assert inner is not None, "a path leads through messages"

@@ -70,7 +70,7 @@ def wrong_value(tokens: Tokens, at: int, field: Field, reason: object) -> CaffeC
         hint = f'put it in quotes: "{word}"' if len(word) < 100 else "put it in quotes"
     elif field.names:
         hint = _names_hint(word, field.names)
-    elif word[:1] in ("'", '"'):
+    elif word[:1] in ("'", '"') and field is not UNKNOWN:
         hint = "write it without quotes"
     return tokens.error(at, message, kind=kind, hint=hint)
 

@@ -160,7 +160,7 @@ class _Linker:
             key = self._fresh(name, 0)
         elif not in_place:
             raise GraphError(
-                f"top {quoted(name)} is made twice: by layer {quoted(self._maker(index, name))} and by this one",
+                f"top {quoted(name)} is made twice: {self._maker(index, name)}",
                 hint="give the blob another name; only a layer that reads it in the same place may make it again",
             )
         elif self._readers[before] > 1 or before in self._losses:
@@ -185,12 +185,14 @@ class _Linker:
         return self._fresh(AUTOMATIC, self._automatics - 1)
 
     def _maker(self, index: int, name: str) -> str:
-        return next((s.message.name for s in self._sources[index::-1] if name in s.message.top), "")
+        makers = (source.message.name for source in reversed(self._sources[:index]) if name in source.message.top)
+        maker = next(makers, None)
+        return "by this layer" if maker is None else f"by layer {quoted(maker)} and by this one"
 
     def _other_use(self, index: int, key: BlobKey) -> str:
         if key in self._losses:
             return "is a loss"
-        readers = (s.message.name for s in self._sources[:index][::-1] if key.name in s.message.bottom)
+        readers = (source.message.name for source in self._sources[:index] if key.name in source.message.bottom)
         reader = next(readers, None)
         return "it reads twice" if reader is None else f"layer {quoted(reader)} reads"
 
