@@ -40,15 +40,17 @@ class LRN(Layer):
         pad = self.size // 2
         squares = x.square()
         if self.within:
-            means = functional.avg_pool2d(squares, self.size, 1, pad)
+            scale = functional.avg_pool2d(squares, self.size, 1, pad).mul_(self.alpha).add_(self.k)
         else:
             padded = functional.pad(squares, (0, 0, 0, 0, pad, pad))
-            channels = x.shape[1]
-            sums = padded[:, :channels]
+            sums = padded[:, : x.shape[1]].clone()
             for shift in range(1, self.size):
-                sums = sums + padded[:, shift : shift + channels]
-            means = sums / self.size
-        return x * (means * self.alpha + self.k).pow(-self.beta)
+                sums.add_(padded[:, shift : shift + x.shape[1]])
+            scale = sums.mul_(self.alpha / self.size).add_(self.k)
+        if self.beta == 0.75:  # the usual one: two roots cost half as much as a power
+            root = scale.rsqrt()
+            return x * root * root.sqrt()
+        return x * scale.pow(-self.beta)
 
 
 @layer("BatchNorm")

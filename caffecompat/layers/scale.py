@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -67,8 +68,8 @@ class Scale(_Spread):
             self.bias = None
 
     def forward(self, x: Tensor, factor: Tensor | None = None) -> Tensor:
-        top = x * self._spread(self.weight if factor is None else factor, x)
-        return top if self.bias is None else top + self._spread(self.bias, x)
+        factor = self._spread(self.weight if factor is None else factor, x)
+        return x * factor if self.bias is None else torch.addcmul(self._spread(self.bias, x), x, factor)
 
 
 @layer("Bias")
