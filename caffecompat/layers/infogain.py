@@ -24,6 +24,7 @@ from caffecompat.layers.labels import (
     class_labels,
     ignore_label,
     normalizer,
+    precise,
     with_gradient_of,
 )
 from caffecompat.layers.losses import LOG_THRESHOLD
@@ -79,6 +80,7 @@ class InfogainLoss(Layer):
         return ((), bottoms[0])[: len(self.spec.tops)]
 
     def forward(self, scores: Tensor, labels: Tensor, matrix: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        scores = precise(scores)
         axis = self.axis(self._axis, scores.ndim)
         if not self._scores:
             scores = scores.flatten(1)

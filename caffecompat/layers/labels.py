@@ -126,6 +126,11 @@ def check_items(layer: Layer, first: Shape, second: Shape) -> None:
         raise layer.error(f"both bottoms must have the same first size, got shapes {first} and {second}")
 
 
+def precise(blob: Tensor) -> Tensor:
+    """A blob in float32 at the least: a sum over a batch in half precision would be worth little."""
+    return blob.to(torch.promote_types(blob.dtype, torch.float32))
+
+
 class _WithGradientOf(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, source: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from caffecompat.layers.labels import (
     ignore_label,
     normalization,
     normalizer,
+    precise,
     with_gradient_of,
 )
 from caffecompat.schema import caffe_pb2
@@ -48,7 +49,7 @@ class EuclideanLoss(Layer):
         return ((),)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        return (first - second.reshape(first.shape)).square().sum() / (2 * first.shape[0])
+        return precise(first - second.reshape(first.shape)).square().sum() / (2 * first.shape[0])
 
 
 @layer("HingeLoss")
@@ -68,7 +69,7 @@ class HingeLoss(Layer):
         return ((),)
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
-        scores = scores.flatten(1)
+        scores = precise(scores).flatten(1)
         found = class_labels(self, labels.reshape(-1, 1), scores.shape[1])
         sign = torch.ones_like(scores).scatter(1, found.index, -1.0)
         margins = functional.relu(1 + sign * scores)
@@ -94,6 +95,7 @@ class SigmoidCrossEntropyLoss(Layer):
         return ((),)
 
     def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
+        scores = precise(scores)
         targets = targets.detach().reshape(scores.shape)
         losses = functional.binary_cross_entropy_with_logits(scores, targets.to(scores.dtype), reduction="none")
         valid: Tensor | int = scores.numel()
@@ -116,7 +118,7 @@ class MultinomialLogisticLoss(Layer):
         return ((),)
 
     def forward(self, prob: Tensor, labels: Tensor) -> Tensor:
-        prob = prob.flatten(1)
+        prob = precise(prob).flatten(1)
         found = class_labels(self, labels.reshape(-1, 1), prob.shape[1])
         picked = prob.gather(1, found.index)
         picked = with_gradient_of(picked, picked.clamp(min=LOG_THRESHOLD))
@@ -146,7 +148,7 @@ class ContrastiveLoss(Layer):
         return ((),)
 
     def forward(self, first: Tensor, second: Tensor, similar: Tensor) -> Tensor:
-        squared = (first - second.reshape(first.shape)).flatten(1).square().sum(1)
+        squared = precise(first - second.reshape(first.shape)).flatten(1).square().sum(1)
         if self._legacy:
             apart = functional.relu(self._margin - squared)
         else:
@@ -170,7 +172,7 @@ class SmoothL1Loss(Layer):
         return ((),)
 
     def forward(self, first: Tensor, second: Tensor, weights: Tensor | None = None) -> Tensor:
-        difference = first - second.reshape(first.shape)
+        difference = precise(first - second.reshape(first.shape))
         if weights is not None:
             difference = with_gradient_of(difference, difference * weights.reshape(first.shape))
         zeros = torch.zeros_like(difference)

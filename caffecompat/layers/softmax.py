@@ -19,6 +19,7 @@ from caffecompat.layers.labels import (
     ignore_label,
     normalization,
     normalizer,
+    precise,
     with_gradient_of,
 )
 
@@ -67,6 +68,7 @@ class SoftmaxWithLoss(Layer):
         return ((), scores)[: len(self.spec.tops)]
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        scores = precise(scores)
         axis = self.axis(self._axis, scores.ndim)
         found = class_labels(self, at_positions(scores, labels, axis), scores.shape[axis], self._ignore)
         picked = torch.log_softmax(scores, axis).gather(axis, found.index)

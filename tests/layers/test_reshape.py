@@ -66,8 +66,14 @@ def test_reshape_of_no_values():
 
 @pytest.mark.parametrize(
     ("body", "top"),
-    [("", (2, 60)), ("axis: 0", (120,)), ("axis: 1 end_axis: 2", (2, 12, 5)), ("axis: -2 end_axis: -1", (2, 3, 20))]
-    + [("axis: 2 end_axis: 1", (2, 3, 1, 4, 5)), ("axis: 3", BLOB)],
+    [
+        ("", (2, 60)),
+        ("axis: 0", (120,)),
+        ("axis: 1 end_axis: 2", (2, 12, 5)),
+        ("axis: -2 end_axis: -1", (2, 3, 20)),
+        ("axis: 2 end_axis: 1", (2, 3, 1, 4, 5)),
+        ("axis: 3", BLOB),
+    ],
 )
 def test_flatten(body, top):
     layer = single("Flatten", f"flatten_param {{ {body} }}", BLOB)
