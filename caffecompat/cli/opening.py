@@ -59,9 +59,10 @@ def open_net(
     whole, notes = read_graph(prototxt, **rules)
     graph, dropped = drop_train_only(whole)
     given = named_shapes(shapes, [key.name for key in graph.inputs])
-    record = Preprocessing.from_graph(whole, base_dir=prototxt.parent, input_shapes=given, **preparing)
     graph, replaced = _fed_by_caller(graph, given)
     net = Net(graph)
+    built = {key.name: net.blob_shapes[key] for key in net.graph.inputs}
+    record = Preprocessing.from_graph(whole, base_dir=prototxt.parent, input_shapes=built, **preparing)
     unused = net.copy_from(weights).unused if weights is not None else ()
     net.fill()
     return Opened(net.eval(), record, [*notes, *dropped, *replaced], unused)

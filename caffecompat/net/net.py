@@ -328,4 +328,5 @@ class Net(nn.Module):
         from caffecompat.data.preprocessing import Preprocessing
 
         base = Path(self.graph.file).parent if self.graph.file else None
-        return Preprocessing.from_graph(self.graph, base_dir=base)
+        built = {key.name: self.blob_shapes[key] for key in self.graph.inputs}
+        return Preprocessing.from_graph(self.graph, base_dir=base, input_shapes=built)

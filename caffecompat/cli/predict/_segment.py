@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from caffecompat.cli.predict._session import Session
 from caffecompat.data.images import Image
-from caffecompat.data.means import DILATION_MARGIN
 from caffecompat.data.png import Colour, voc_palette
 from caffecompat.data.preprocessing import Floats, Segmentation
 from caffecompat.errors import ShapeError
+from caffecompat.graph.analysis import analyse
+from caffecompat.net import Net
 
 Labels = npt.NDArray[np.int32]
 # Rows that are interpolated at once, so that all classes' scores of a large picture need not be held.
@@ -42,13 +43,12 @@ class Segmenter:
         self._batch = batch
         shapes = session.net.blob_shapes
         last = session.net.graph.last
-        self._input: tuple[int, int] = shapes[last[session.preprocessing.input]][2:4]  # type: ignore[assignment]
-        shape = shapes[last[blob]]
-        if len(shape) != 4 or len(self._input) != 2:
-            raise ShapeError(f'output "{blob}" has shape {shape}; expected (N, classes, height, width)')
-        self._places = shape[2:4]
-        record = session.preprocessing.segmentation
-        self.settings = _settings(record, self._input, self._places, zoom, margin)
+        taken, given = shapes[last[session.preprocessing.input]], shapes[last[blob]]
+        if len(taken) != 4 or len(given) != 4:
+            raise ShapeError(f'output "{blob}" has shape {given}; expected (N, classes, height, width)')
+        self._input = (taken[2], taken[3])
+        stride = _stride(session.net, blob)
+        self.settings = _settings(session.preprocessing.segmentation, self._input, given[2:], stride, zoom, margin)
 
     def label(self, image: Image) -> Labels:
         """The class of each pixel, int32 (height, width)."""
@@ -103,25 +103,44 @@ class Segmenter:
             yield from self._session.pictures(np.stack(waiting))[self._blob]
 
 
+def _stride(net: Net, blob: str) -> tuple[float, ...]:
+    """How many input pixels lie between what neighbours of the output see, down and across."""
+    costs = analyse(net.graph, net.blob_shapes, [[tuple(one.shape) for one in layer.blobs] for layer in net.layers])
+    found = next(cost for cost in reversed(costs) if net.graph.last[blob] in cost.spec.tops)
+    return found.stride or (1.0, 1.0)
+
+
 def _settings(
-    record: Segmentation | None, net: tuple[int, int], places: tuple[int, ...], zoom: int | None, margin: int | None
+    record: Segmentation | None,
+    net: tuple[int, int],
+    places: tuple[int, ...],
+    stride: tuple[float, ...],
+    zoom: int | None,
+    margin: int | None,
 ) -> Segmentation:
-    """Zoom and margin: as asked, or recorded, or such that the shapes agree: no margin, or the dilation authors'."""
+    """Zoom and margin as asked, else as recorded, else as the net's strides and shapes have them.
+
+    Without a margin, and where what the shapes leave is no more than the rest of a division, the picture goes
+    through the net whole.
+
+    Raises:
+        ShapeError: the output does not fill what the margin leaves of the input.
+    """
     base = record or Segmentation()
-    stated = record is not None
-    margins = [margin] if margin is not None else [base.label_margin] if stated else [0, DILATION_MARGIN]
-    for candidate in margins:
-        inner = (net[0] - 2 * candidate, net[1] - 2 * candidate)
-        if candidate == 0 and zoom is None:
-            return replace(base, zoom=max(1, round(net[0] / places[0])), label_margin=0)
-        factor = zoom or (base.zoom if stated else inner[0] // places[0])
-        if factor >= 1 and inner == (places[0] * factor, places[1] * factor):
-            return replace(base, zoom=factor, label_margin=candidate)
-    raise ShapeError(
-        f"an input of {net[0]}x{net[1]} gives an output of {places[0]}x{places[1]}, which does not fit "
-        f"a margin of {margins[-1]} and a zoom of {zoom or base.zoom}",
-        hint="the input should be 2 * margin + zoom * output: see --input-shape, --label-margin and --zoom",
-    )
+    factor = zoom or (base.zoom if record is not None else max(1, round(stride[0])))
+    if margin is None and record is not None:
+        margin = base.label_margin
+    if margin is None:
+        left = (net[0] - factor * places[0], net[1] - factor * places[1])
+        margin = left[0] // 2 if left[0] == left[1] and left[0] % 2 == 0 and left[0] >= 2 * factor else 0
+    filled = (places[0] * factor + 2 * margin, places[1] * factor + 2 * margin)
+    if margin and filled != net:
+        raise ShapeError(
+            f"an output of {places[0]}x{places[1]} with a zoom of {factor} and a margin of {margin} means an input "
+            f"of {filled[0]}x{filled[1]}; the net's is {net[0]}x{net[1]}",
+            hint="see --input-shape, --label-margin and --zoom",
+        )
+    return replace(base, zoom=factor, label_margin=margin)
 
 
 def _interpolate(scores: Floats, rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64]) -> Labels:

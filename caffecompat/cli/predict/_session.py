@@ -6,28 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
 import torch
 
-from caffecompat.cli.options import named_shapes
+from caffecompat.cli.opening import GivenShapes, open_net
 from caffecompat.cli.progress import Progress
-from caffecompat.data.images import (
-    IMAGE_SUFFIXES,
-    VIDEO_SUFFIXES,
-    Item,
-    count_items,
-    find_files,
-    read_items,
-)
+from caffecompat.data.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Item, count_items, find_files, read_items
 from caffecompat.data.preprocessing import Floats, Preprocessing
 from caffecompat.errors import CaffeCompatError, FormatError, UnsupportedError, UsageError
-from caffecompat.formats import read_net
-from caffecompat.graph import build_graph
-from caffecompat.graph.passes import data_to_inputs, drop_train_only
-from caffecompat.graph.spec import Dialect, Graph, Phase
 from caffecompat.net import Net
 
 Arrays = dict[str, np.ndarray[Any, np.dtype[Any]]]
@@ -64,79 +53,51 @@ def open_session(
     prototxt: Path,
     weights: Path | None,
     *,
-    random_weights: bool = False,
-    phase: str = "TEST",
-    level: int = 0,
-    stages: Sequence[str] = (),
-    dialect: str = "ssd",
-    ignore_fields: Sequence[str] = (),
-    input_shapes: Sequence[tuple[str, tuple[int, ...]]] = (),
-    device: str = "cpu",
-    **preparing: Any,
+    random_weights: bool,
+    device: str,
+    input_shapes: GivenShapes,
+    mean: str | None,
+    scale: float | None,
+    channels: str | None,
+    labels: Path | None,
+    size: tuple[int, int] | None,
+    resize: str | None,
+    interpolation: str | None,
+    **rules: Any,
 ) -> Session:
-    """A net and its preprocessing from what the command line says; what was replaced is told on stderr.
+    """A net and its preprocessing from what the command line says; what was substituted is told on stderr.
 
     Args:
-        prototxt: the net; of a training net the data layers become inputs and the losses drop out.
+        prototxt: the net.
         weights: its weights.
         random_weights: let the fillers give the parameters where no weights are given.
-        phase: see `caffecompat.load`, as for level, stages, dialect and ignore_fields.
-        level: the level.
-        stages: the stages.
-        dialect: whose rules count.
-        ignore_fields: fields to pass over.
-        input_shapes: (name or "", shape) of inputs.
-        device: "cpu", "cuda", "mps".
-        preparing: the arguments of `Preprocessing.from_graph`.
+        device: "cpu", "cuda" or "mps".
+        input_shapes: the values of --input-shape.
+        mean: see `Preprocessing.from_graph`, as for the next ones.
+        scale: multiplies what remains.
+        channels: the order of channels.
+        labels: the file of names.
+        size: what pictures are resized to.
+        resize: the rule.
+        interpolation: the method.
+        rules: phase, level, stages, dialect and ignore_fields.
 
     Raises:
-        UsageError: no weights, or a device that is not here.
+        UsageError: no weights.
+        UnsupportedError: the device is not here.
         CaffeCompatError: a file is at fault.
     """
     if weights is None and not random_weights:
         raise UsageError("no weights: give --weights FILE", hint="--random-weights takes what the net's fillers give")
     target = _device(device)
-    parsed = read_net(prototxt)
-    graph = build_graph(
-        parsed,
-        cast(Phase, phase),
-        level=level,
-        stages=stages,
-        dialect=cast(Dialect, dialect),
-        ignore_fields=ignore_fields,
-    )
-    shapes = named_shapes(input_shapes, [key.name for key in graph.inputs])
-    preprocessing = Preprocessing.from_graph(graph, base_dir=prototxt.parent, input_shapes=shapes, **preparing)
-    net = Net(_for_prediction(graph, shapes, preprocessing), shapes)
-    if weights is not None:
-        net.copy_from(weights)
-    net.fill()
-    if weights is not None and net.filled:
-        tell(f"the weights lack {', '.join(net.filled)}: their parameters came from the fillers")
-    return Session(net.to(target), preprocessing, target)
-
-
-def _for_prediction(graph: Graph, shapes: dict[str, tuple[int, ...]], preprocessing: Preprocessing) -> Graph:
-    """The graph without losses, its data layers replaced by inputs; what changed is told on stderr.
-
-    Args:
-        graph: as the prototxt has it.
-        shapes: those of the inputs that are known; the picture's is added where only the record knows it.
-        preprocessing: the net's record.
-    """
-    channels = {"gray": 1, "bgr": 3, "rgb": 3}.get(preprocessing.channels)
-    databases = {key.name: spec for spec in graph.layers if spec.row.data and spec.type != "Input" for key in spec.tops}
-    if preprocessing.input in databases and preprocessing.net_size is not None and channels is not None:
-        shapes.setdefault(preprocessing.input, (1, channels, *preprocessing.net_size))
-    graph, changes = drop_train_only(graph)
-    for change in changes:
-        tell(change)
-    graph = data_to_inputs(graph, shapes)
-    for key in graph.inputs:
-        if key.name in databases and key.name in shapes:
-            spec, size = databases[key.name], "x".join(map(str, shapes[key.name]))
-            tell(f'layer "{spec.name}" ({spec.type}) becomes an input: "{key.name}" of {size}')
-    return graph
+    preparing = {"mean": mean, "scale": scale, "channels": channels, "labels": labels}
+    resizing = {"size": size, "resize": resize, "interpolation": interpolation}
+    opened = open_net(prototxt, weights, input_shapes, rules, {**preparing, **resizing})
+    for note in opened.notes:
+        tell(note)
+    if weights is not None and opened.net.filled:
+        tell(f"not in {weights}, left to their fillers: {', '.join(opened.net.filled)}")
+    return Session(opened.net.to(target), opened.preprocessing, target)
 
 
 def start(prototxt: Path, weights: Path | None, inputs: Sequence[Path], options: Mapping[str, Any]) -> Started:
