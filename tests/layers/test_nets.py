@@ -41,6 +41,7 @@ def run(prototxt, blobs):
     return {name: net.blobs[name].numpy() for name in blobs}
 
 
+@pytest.mark.filterwarnings("ignore:.*save_output_param is ignored:caffecompat.errors.CaffeCompatWarning")
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NETS])
 def test_as_recorded(name):
     with np.load(REFERENCE / "nets" / f"{name}.npz") as record:
