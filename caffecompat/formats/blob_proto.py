@@ -48,14 +48,14 @@ def read_blob(wire: Wire, start: int, end: int) -> WeightBlob:
     raw: tuple[int, int] | None = None
     raw_type = 0
     for key, value, first, last in wire.fields(start, end):
-        if key in (_DATA, _DATA_UNPACKED):
+        if key in (_DATA, _DATA_UNPACKED) and first < last:
             data.append(_numbers(wire, key, first, last, _FLOAT))
         elif key == _SHAPE:
             _read_dims(wire, first, last, dims)
         elif _LEGACY_FIRST <= key <= _LEGACY_LAST and key & 7 == VARINT:
             legacy = legacy or [0, 0, 0, 0]
             legacy[(key >> 3) - 1] = signed(value, 32)
-        elif key in (_DOUBLE, _DOUBLE_UNPACKED):
+        elif key in (_DOUBLE, _DOUBLE_UNPACKED) and first < last:
             double.append(_numbers(wire, key, first, last, _DOUBLE_TYPE))
         elif key == _RAW:
             raw = first, last

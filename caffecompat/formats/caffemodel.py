@@ -63,7 +63,7 @@ def parse_caffemodel(data: Buffer, file: str | None = None) -> Weights:
     Raises:
         FormatError: the data is broken or holds no layer; the error names the layer and the place in bytes.
     """
-    with context(file=file):
+    with context(file=file, hint="the file is damaged or incomplete, or it is no .caffemodel"):
         return Weights(tuple(_layers(Wire(data))), file)
 
 
@@ -83,7 +83,7 @@ def _layers(wire: Wire) -> Iterator[LayerWeights]:
             # Caffe: UpgradeV1Net.
             raise FormatError(f'both "layer" and "layers" in one file, at byte {start}', hint="Caffe refuses it too")
     if not kinds:
-        raise FormatError("expected the layers of a net, found none", hint="this is not a .caffemodel file")
+        raise FormatError("expected the layers of a net, found none")
 
 
 def _old_layer(wire: Wire, start: int, end: int) -> LayerWeights:

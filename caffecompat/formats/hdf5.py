@@ -205,4 +205,5 @@ def _hdf5_faults() -> Iterator[None]:
     except CaffeCompatError:
         raise
     except Exception as error:
-        raise FormatError(f"broken HDF5: {quoted(str(error))}") from error
+        hint = "the file is damaged or incomplete"
+        raise FormatError(f"broken HDF5: {quoted(str(error))}", hint=hint) from error

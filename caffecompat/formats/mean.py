@@ -37,7 +37,7 @@ def read_mean(path: str | os.PathLike[str]) -> Mean:
         ShapeError: it is not one image.
         UnsupportedError: it is a `.npz`.
     """
-    with context(file=os.fspath(path)):
+    with context(file=os.fspath(path), hint="a mean image is a .binaryproto or a .npy file"):
         data = map_file(path)
         if data[:4] == b"PK\x03\x04":
             raise UnsupportedError("expected a mean image, got a zip archive", hint="save the array as .npy")

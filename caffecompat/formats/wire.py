@@ -47,7 +47,7 @@ class Wire:
         """Walk the fields of the message between two offsets.
 
         A row of fixed32 or fixed64 fields of one number below 16, as files without packing have, comes as one
-        field, from its first value's tag to its last value's end: `stride` gives the step in it.
+        field, from the tag of its first value to the end of its last.
 
         Yields:
             (tag, value, start, end): `value` is that of a varint and 0 otherwise.

@@ -344,7 +344,7 @@ def twice(h5py, file):
 
 def same_data_often(h5py, file):
     file["data/conv/0"] = np.zeros(1 << 16, np.float32)
-    for index in range(1, 5000):
+    for index in range(1, 100):
         file[f"data/conv/{index}"] = file["data/conv/0"]
 
 
@@ -359,13 +359,13 @@ def never_stored(h5py, file):
 
 
 def bomb(h5py, file):
-    dataset = file.create_dataset("data/conv/0", (1 << 26,), "<f4", chunks=(1 << 24,), compression="gzip")
-    for start in range(0, 1 << 26, 1 << 24):
-        dataset[start : start + (1 << 24)] = 0
+    dataset = file.create_dataset("data/conv/0", (1 << 24,), "<f4", chunks=(1 << 22,), compression="gzip")
+    for start in range(0, 1 << 24, 1 << 22):
+        dataset[start : start + (1 << 22)] = 0
 
 
 def big_chunk(h5py, file):
-    dataset = file.create_dataset("data/conv/0", (4,), "<f4", chunks=(1 << 26,), maxshape=(None,), compression="gzip")
+    dataset = file.create_dataset("data/conv/0", (4,), "<f4", chunks=(1 << 24,), maxshape=(None,), compression="gzip")
     dataset[:] = 0
 
 

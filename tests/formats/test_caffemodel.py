@@ -239,6 +239,8 @@ def test_messages_that_come_in_parts_are_merged():
         # double_data goes before data, and data before the forks' raw_data.
         (shape(1) + field(5, bytes(8)) + field(8, bytes(8)), (1,)),
         (shape(2) + field(5, bytes(8)) + field(12, bytes(3)), (2,)),
+        (shape(2) + field(5, bytes(8)) + field(8, b""), (2,)),
+        (shape(2) + field(5, b"") + number(10, 2) + field(12, bytes(4)), (2,)),
         (shape(2) + number(10, 1) + field(12, bytes(8)), (2,)),
         (shape(2) + field(12, bytes(16)), (2,)),
         # A known number with the wrong wire type is an unknown field to protobuf.
