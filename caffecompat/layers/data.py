@@ -71,7 +71,7 @@ class DataLayer(Layer):
         return tuple(shapes)
 
     def _checked(self, name: str, shape: Shape) -> Shape:
-        if min(shape, default=0) < 0 or len(shape) > MAX_AXES or prod(shape) > MAX_VALUES:
+        if min(shape, default=0) < 0 or len(shape) > MAX_AXES or prod(size or 1 for size in shape) > MAX_VALUES:
             raise self.error(
                 f'"{name}" would have shape {shape}; at most {MAX_AXES} axes and {MAX_VALUES} values are possible'
             )

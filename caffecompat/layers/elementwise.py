@@ -10,6 +10,7 @@ from torch import Tensor
 
 from caffecompat.graph.spec import LayerSpec
 from caffecompat.layers.base import Layer, Shape, layer
+from caffecompat.layers.labels import by_item
 from caffecompat.schema import caffe_pb2
 
 Operation = caffe_pb2.EltwiseParameter.EltwiseOp
@@ -127,7 +128,7 @@ class ArgMax(Layer):
         if self._axis is not None:
             places, values = self._best(x, self.axis(self._axis, x.ndim))
             return values if self._values else places.to(dtype)
-        places, values = self._best(x.reshape(x.shape[0], -1), 1)
+        places, values = self._best(by_item(x), 1)
         rows = [places.to(dtype), values.to(dtype)] if self._values else [places.to(dtype)]
         top = torch.stack(rows, 1)
         return top.reshape([*top.shape, *[1] * (x.ndim - 3)])

@@ -126,6 +126,11 @@ def check_items(layer: Layer, first: Shape, second: Shape) -> None:
         raise layer.error(f"both bottoms must have the same first size, got shapes {first} and {second}")
 
 
+def by_item(blob: Tensor) -> Tensor:
+    """A blob (N, ...) as (N, values of an item)."""
+    return blob.flatten(1) if blob.ndim > 1 else blob.unsqueeze(1)
+
+
 def precise(blob: Tensor) -> Tensor:
     """A blob in float32 at the least: a sum over a batch in half precision would be worth little."""
     return blob.to(torch.promote_types(blob.dtype, torch.float32))

@@ -13,6 +13,7 @@ from caffecompat.graph.spec import LayerSpec
 from caffecompat.layers.base import Layer, Shape, layer
 from caffecompat.layers.labels import (
     Mode,
+    by_item,
     check_items,
     class_labels,
     ignore_label,
@@ -69,7 +70,7 @@ class HingeLoss(Layer):
         return ((),)
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
-        scores = precise(scores).flatten(1)
+        scores = by_item(precise(scores))
         found = class_labels(self, labels.reshape(-1, 1), scores.shape[1])
         sign = torch.ones_like(scores).scatter(1, found.index, -1.0)
         margins = functional.relu(1 + sign * scores)
@@ -118,7 +119,7 @@ class MultinomialLogisticLoss(Layer):
         return ((),)
 
     def forward(self, prob: Tensor, labels: Tensor) -> Tensor:
-        prob = precise(prob).flatten(1)
+        prob = by_item(precise(prob))
         found = class_labels(self, labels.reshape(-1, 1), prob.shape[1])
         picked = prob.gather(1, found.index)
         picked = with_gradient_of(picked, picked.clamp(min=LOG_THRESHOLD))

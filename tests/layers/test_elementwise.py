@@ -89,10 +89,10 @@ def test_argmax_takes_the_higher_of_equal_places(body, values, top):
     assert layer.shapes(tuple(x.shape)) == (tuple(expected.shape),)
 
 
-@pytest.mark.parametrize("shape", [(2,), (2, 3), (2, 3, 4), (2, 3, 4, 5), (2, 3, 2, 2, 2)])
+@pytest.mark.parametrize("shape", [(2,), (0,), (2, 3), (2, 3, 4), (2, 3, 4, 5), (2, 3, 2, 2, 2)])
 def test_argmax_has_three_axes_or_as_many_as_its_bottom(shape):
     layer = single("ArgMax", "", shape)
-    assert layer.shapes(shape) == ((2, 1, 1) + (1,) * (len(shape) - 3),)
+    assert layer.shapes(shape) == ((shape[0], 1, 1) + (1,) * (len(shape) - 3),)
     assert (tuple(layer(torch.rand(shape)).shape),) == layer.shapes(shape)
 
 

@@ -209,3 +209,11 @@ def test_with_gradient_of():
     assert value.tolist() == [1, 0]
     assert source.grad is not None
     assert source.grad.tolist() == [3, 5]
+
+
+@pytest.mark.parametrize("type_", ["HingeLoss", "MultinomialLogisticLoss"])
+def test_scores_without_an_axis_of_classes_have_one_class(type_):
+    layer = single(type_, "", (4,), (4,))
+    assert torch.isfinite(layer(torch.rand(4) + 0.1, torch.zeros(4)))
+    with pytest.raises(CaffeCompatError, match="labels must be within 0..0"):
+        layer(torch.rand(4), torch.ones(4))

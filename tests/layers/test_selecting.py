@@ -70,6 +70,7 @@ def test_parameter():
     assert [name for name, _ in layer.named_parameters()] == ["0"]
 
 
-def test_parameter_refuses_a_shape():
+@pytest.mark.parametrize("shape", ["dim: 65536 dim: 65536", "dim: -1", "dim: 0 dim: 2147483647 dim: 2147483647 dim: 3"])
+def test_parameter_refuses_a_shape(shape):
     with pytest.raises(ShapeError, match="at most 2147483647 values"):
-        single("Parameter", "parameter_param { shape { dim: 65536 dim: 65536 } }")
+        single("Parameter", f"parameter_param {{ shape {{ {shape} }} }}")
