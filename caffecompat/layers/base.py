@@ -69,7 +69,7 @@ class Layer(nn.Module):
             filler: what fills it if no weight file does: a FillerParameter, or a constant.
             learned: a solver changes it; otherwise it is a buffer (BatchNorm's statistics).
         """
-        if math.prod(shape) > MAX_VALUES or min(shape, default=0) < 0:
+        if math.prod(size or 1 for size in shape) > MAX_VALUES or min(shape, default=0) < 0:
             raise self.error(
                 f"parameter {name} would have shape {tuple(shape)}; at most {MAX_VALUES} values are possible"
             )
