@@ -290,8 +290,7 @@ class Net(nn.Module):
                 if source.blobs:
                     unused.append(source.name)
                 continue
-            matching.check(source, target, weights.file)
-            for index, blob in enumerate(source.blobs):
+            for index, blob in matching.fitting(source, target, weights.file):
                 target.give(index, matching.tensor(blob, tuple(target.blobs[index].shape)))
             if source.blobs:
                 matched.append(source.name)

@@ -39,27 +39,34 @@ def targets(layers: Sequence[Layer], weights: Weights) -> Iterator[tuple[LayerWe
         yield source, by_name.get(source.name)
 
 
-def check(source: LayerWeights, target: Layer, file: str | None) -> None:
-    """Refuse weights that do not fit a layer.
+def fitting(source: LayerWeights, target: Layer, file: str | None) -> list[tuple[int, WeightBlob]]:
+    """The blobs of a file that a layer takes, each with its place among the layer's blobs.
+
+    A file may leave out the blobs that the layer shares with an earlier one, as Caffe's HDF5 files do.
 
     Raises:
         WeightsError: another number of blobs, or another shape; it names both.
     """
-    if len(source.blobs) != len(target.blob_names):
+    count = len(target.blob_names)
+    blobs = dict(zip(source.indices or range(len(source.blobs)), source.blobs, strict=True))
+    missing = [index for index in range(count) if index not in blobs and target.spec.param(index).owner is None]
+    if missing or max(blobs, default=-1) >= count or (len(blobs) < count and not source.indices and blobs):
         raise target.error(
-            f"expected {len(target.blob_names)} blobs, got {len(source.blobs)} from {file or 'the weights'}",
+            f"expected {count} blobs, got {len(blobs)} from {file or 'the weights'}",
             hint="the weights are of another net, or the layer differs in bias_term or type; "
             "rename the layer in the prototxt to leave its weights out",
             kind=WeightsError,
         )
-    for index, (blob, own) in enumerate(zip(source.blobs, target.blobs, strict=True)):
-        if not same_shape(blob, tuple(own.shape)):
+    for index, blob in blobs.items():
+        shape = tuple(target.blobs[index].shape)
+        if not same_shape(blob, shape):
             raise target.error(
-                f"expected shape {tuple(own.shape)} for blob {index} ({target.blob_names[index]}), "
+                f"expected shape {shape} for blob {index} ({target.blob_names[index]}), "
                 f"got {blob.array.shape} from {file or 'the weights'}",
                 hint="rename the layer in the prototxt to start it from its filler instead",
                 kind=WeightsError,
             )
+    return list(blobs.items())
 
 
 def same_shape(blob: WeightBlob, shape: Shape) -> bool:

@@ -226,6 +226,19 @@ def test_of_layers_with_one_name_the_first_takes_a_binary_file_and_the_last_hdf5
         assert [layer.weight.mean().item() for layer in net.layers[1:]] == expected
 
 
+def test_hdf5_may_leave_out_blobs_that_are_shared():
+    shared = 'param { name: "w" } convolution_param'
+    text = DATA + (CONV % ("a", "data", "a", 3) + CONV % ("b", "a", "b", 3)).replace("convolution_param", shared)
+    net = make_net(text)
+    full = LayerWeights("a", "", tuple(WeightBlob(np.full(shape, 2, np.float32)) for shape in ((3, 3, 1, 1), (3,))))
+    rest = LayerWeights("b", "", (WeightBlob(np.full(3, 4, np.float32)),), indices=(1,))
+    net.copy_from(Weights((full, rest), "w.h5", hdf5=True))
+    assert [blob.mean().item() for blob in net.layer("b").blobs] == [2, 4]
+    lacking = LayerWeights("a", "", full.blobs[:1], indices=(0,))
+    with pytest.raises(WeightsError, match="expected 2 blobs, got 1"):
+        net.copy_from(Weights((lacking,), "w.h5", hdf5=True))
+
+
 def test_share_with_is_one_memory():
     train, test = small(), small()
     test.share_with(train)
