@@ -68,7 +68,7 @@ class CaffeCompatError(Exception):
 
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
-        layer = f'layer "{self.layer}"' if self.layer is not None else ""
+        layer = f'layer "{_on_one_line(self.layer)}"' if self.layer is not None else ""
         text = ": ".join(part for part in (place, layer, self.message) if part)
         return f"{text}\n  {self.hint}" if self.hint else text
 
@@ -145,6 +145,11 @@ def context(
 def quoted(value: object) -> str:
     """A value from a file as an error quotes it: short, printable, on one line."""
     text = repr(value)
+    return text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 3] + "..."
+
+
+def _on_one_line(name: str) -> str:
+    text = name if name.isprintable() else repr(name)[1:-1]
     return text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 3] + "..."
 
 

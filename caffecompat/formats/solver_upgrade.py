@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from caffecompat.errors import SchemaError, located
+from caffecompat.errors import SchemaError, located, quoted
 from caffecompat.formats.parsed import Node, Parsed, ParsedNet, ParsedSolver
 from caffecompat.formats.upgrade import upgrade_net
 from caffecompat.schema import caffe_pb2
@@ -66,7 +66,7 @@ def _upgrade_type(parsed: ParsedSolver) -> ParsedSolver:
     old = parsed.message
     if old.HasField("type"):
         error = SchemaError(
-            f'both type "{old.type}" and solver_type {_type_name(old)} are given',
+            f"both type {quoted(old.type)} and solver_type {_type_name(old)} are given",
             hint="solver_type is the old form of type; leave it out",
         )
         raise located(error, parsed.position("solver_type", 0))

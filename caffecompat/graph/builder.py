@@ -128,6 +128,6 @@ def _report_unknown(graph: Graph, passed_over: list[UnknownField], ignore_fields
 def _refused(field: UnknownField) -> SchemaError:
     hints = (
         hint_of(field, "NetParameter"),
-        f"to pass over it: --ignore-field {field.name}, or ignore_fields=[{field.name!r}]",
+        f"to pass over it: --ignore-field {quoted(field.name)[1:-1]}, or ignore_fields=[{quoted(field.name)}]",
     )
     return SchemaError(f"unknown field {quoted(field.name)}", hint="\n  ".join(hint for hint in hints if hint))

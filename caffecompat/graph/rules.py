@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from caffecompat.errors import GraphError
+from caffecompat.errors import GraphError, quoted
 from caffecompat.graph.spec import Phase
 from caffecompat.schema import caffe_pb2
 
@@ -69,6 +69,6 @@ def _rule_words(rule: caffe_pb2.NetStateRule) -> str:
         words.append(f"level {rule.min_level} and above")
     if rule.HasField("max_level"):
         words.append(f"level {rule.max_level} and below")
-    words += [f"stage {name}" for name in rule.stage[:3]]
-    words += [f"no stage {name}" for name in rule.not_stage[:3]]
+    words += [f"stage {quoted(name)}" for name in rule.stage[:3]]
+    words += [f"no stage {quoted(name)}" for name in rule.not_stage[:3]]
     return ", ".join(words) or "every net"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from caffecompat.errors import GraphError
+from caffecompat.errors import GraphError, quoted
 from caffecompat.graph.spec import Dialect, ParamRef
 from caffecompat.schema import caffe_pb2
 
@@ -31,7 +31,7 @@ class _Shared:
                 known, stated = getattr(self, field), getattr(spec, field)
                 if known is not None and known != stated:
                     raise GraphError(
-                        f'shared param "{name}" has {field} {stated:g} here and {known:g} before',
+                        f"shared param {quoted(name)} has {field} {stated:g} here and {known:g} before",
                         hint=f"state {field} in one of the layers that share it, or the same in all",
                     )
                 setattr(self, field, stated)

@@ -392,7 +392,7 @@ def test_solver_type(old):
 
 def test_solver_with_both_types():
     parsed = parse_text('type: "Adam"\nsolver_type: ADAM', caffe_pb2.SolverParameter, "s.prototxt")
-    with pytest.raises(SchemaError, match=r's.prototxt:2:1: both type "Adam" and solver_type ADAM'):
+    with pytest.raises(SchemaError, match=r"s.prototxt:2:1: both type 'Adam' and solver_type ADAM"):
         upgrade_solver(parsed)
 
 

@@ -97,8 +97,8 @@ def test_state_of_the_net():
     ("rules", "words"),
     [
         ("include { phase: TRAIN }", "only to phase TRAIN"),
-        ('exclude { min_level: 1 not_stage: "s" }', "not to level 1 and above, no stage s"),
-        ('include { max_level: 2 } include { stage: "s" }', "only to level 2 and below or stage s"),
+        ('exclude { min_level: 1 not_stage: "s" }', "not to level 1 and above, no stage 's'"),
+        ('include { max_level: 2 } include { stage: "s" }', "only to level 2 and below or stage 's'"),
         ("exclude {}", "not to every net"),
     ],
 )

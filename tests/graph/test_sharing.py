@@ -53,7 +53,7 @@ def test_multipliers_that_agree():
 
 @pytest.mark.parametrize("field", ["lr_mult", "decay_mult"])
 def test_multipliers_that_differ(field):
-    match = rf'n.prototxt:4:1: layer "l2": shared param "w" has {field} 2 here and 1.5 before'
+    match = rf"n.prototxt:4:1: layer .l2.: shared param 'w' has {field} 2 here and 1.5 before"
     with pytest.raises(GraphError, match=match):
         params(f'param {{ name: "w" {field}: 1.5 }}', 'param { name: "w" }', f'param {{ name: "w" {field}: 2 }}')
 

@@ -11,6 +11,7 @@ from caffecompat.graph.spec import BlobKey, Graph, LayerSpec, Shape
 from caffecompat.schema import caffe_pb2
 
 MAX_SIZE = 2**31 - 1
+MAX_LISTED = 10
 # These need no database: they stay as they are unless a shape for one of their tops is given.
 _SELF_SUFFICIENT = ("Input", "DummyData")
 
@@ -33,7 +34,7 @@ def data_to_inputs(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
     names = [key.name for key in graph.inputs]
     for name, shape in shapes.items():
         if name not in names:
-            hint = did_you_mean(name, names) or f"inputs: {', '.join(names) or 'none'}"
+            hint = did_you_mean(name, names) or f"inputs: {', '.join(map(quoted, names[:MAX_LISTED])) or 'none'}"
             raise UsageError(f"the net has no input {quoted(name)}", hint=hint)
         if any(not 0 <= size <= MAX_SIZE for size in shape):
             raise ShapeError(f"input {quoted(name)} cannot have shape {tuple(shape)}")
@@ -58,7 +59,7 @@ def _input(spec: LayerSpec, tops: list[BlobKey], shapes: Mapping[str, Shape]) ->
         if shape is None:
             raise spec.error(
                 f"the shape of input {quoted(key.name)} is not known",
-                hint=f"state it: --input-shape {key.name}=N,C,H,W, or {{{key.name!r}: (N, C, H, W)}}",
+                hint=f"state it: {{{quoted(key.name)}: (N, C, H, W)}}, or --input-shape",
                 kind=ShapeError,
             )
         layer.input_param.shape.add(dim=shape)

@@ -128,12 +128,13 @@ def _substitute(graph: Graph, plan: _Plan) -> None:
     main = max(losses, key=lambda spec: (spec.loss_weights[0], spec.index), default=None)
     taken = set(graph.last)
     for spec in losses:
-        name = spec.tops[1].name if spec.tops[1:] else _free("prob" if spec is main else f"{spec.name}_prob", taken)
+        name = spec.tops[1].name if spec.tops[1:] else _free(spec, taken, is_main=spec is main)
         plan.remains[spec.index] = _remaining(spec, name)
         plan.results[spec.index] = []
 
 
-def _free(name: str, taken: set[str]) -> str:
+def _free(spec: LayerSpec, taken: set[str], *, is_main: bool) -> str:
+    name = "prob" if is_main and "prob" not in taken else f"{spec.name}_prob"
     while name in taken:
         name += "_"
     taken.add(name)
