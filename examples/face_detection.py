@@ -32,6 +32,8 @@ MEAN = (104.0, 177.0, 123.0)
 CONFIDENT = 0.5
 Array = npt.NDArray[Any]
 GREEN = (80, 220, 60)
+BLACK = (0, 0, 0)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def fetch(folder: Path) -> dict[str, Path]:
@@ -76,7 +78,10 @@ def draw(image: Array, faces: Array) -> Array:
     for _, _, score, x1, y1, x2, y2 in faces:
         left, top, right, bottom = (round(float(v)) for v in (x1 * width, y1 * height, x2 * width, y2 * height))
         cv2.rectangle(picture, (left, top), (right, bottom), GREEN, 2, cv2.LINE_AA)
-        cv2.putText(picture, f"face {score:.3f}", (left, top - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.6, GREEN, 2, cv2.LINE_AA)
+        text = f"face {score:.4f}"
+        (wide, high), below = cv2.getTextSize(text, FONT, 0.5, 1)
+        cv2.rectangle(picture, (left - 1, top - high - below - 4), (left + wide + 6, top), GREEN, cv2.FILLED)
+        cv2.putText(picture, text, (left + 3, top - below), FONT, 0.5, BLACK, 1, cv2.LINE_AA)
     return picture
 
 

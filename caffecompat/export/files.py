@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 import caffecompat
 from caffecompat.data.preprocessing import Preprocessing
-from caffecompat.errors import CaffeCompatError, UsageError
+from caffecompat.errors import CaffeCompatError, CaffeCompatWarning, UsageError
 from caffecompat.export.caffe import export_caffemodel, export_hdf5, export_prototxt
 from caffecompat.export.pt import export_pt
 from caffecompat.export.safetensors import export_safetensors
@@ -71,12 +72,13 @@ def export(
     metadata = {
         "caffecompat_version": caffecompat.__version__,
         "preprocessing": record.to_json(),
+        "preprocessing_embedded": json.dumps(embed_preprocessing),
         "sources": json.dumps({Path(source).name: sha256(source) for source in sources}),
     }
     if suffix == ".pt2":
         from caffecompat.export.pt2 import export_pt2
 
-        export_pt2(
+        varies = export_pt2(
             net,
             path,
             example=example,
@@ -84,6 +86,11 @@ def export(
             embed=record if embed_preprocessing else None,
             metadata=metadata,
         )
+        if dynamic_batch and not varies:
+            images = ", ".join(str(net.blob_shapes[key][0]) for key in net.graph.inputs if net.blob_shapes[key])
+            warnings.warn(
+                f"{path}: the net fixes the number of images: it takes {images}", CaffeCompatWarning, stacklevel=2
+            )
     else:
         _PARAMETERS[suffix](net, path, metadata)
     written = [path]
