@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from caffecompat.cli.predict._options import picture_command
 
@@ -37,6 +36,8 @@ def command(
     middle where --size (or the mean image) is larger: `--size 256` with an input of 227 is Caffe's usual way.
     With --format npy the file holds the scores of all classes, (images, classes).
     """
+    import numpy as np
+
     from caffecompat.cli.predict import _classify, _session, _writers
 
     kind = _writers.choose_format(

@@ -94,7 +94,7 @@ def read_arrays(path: Path, session: Session) -> Arrays:
                 arrays = {name: loaded[name] for name in loaded.files}
         else:
             # A mapped file cannot claim more values than it has.
-            arrays = {inputs[0]: np.load(path, mmap_mode="r", allow_pickle=False)}
+            arrays = {inputs[0]: np.lib.format.open_memmap(path, mode="r")}
         unknown = [name for name in arrays if name not in inputs]
         if unknown:
             raise UsageError(

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from caffecompat.cli.main import main
+from caffecompat.cli.predict._detect import Detection, coco, draw
+from caffecompat.data.images import Item
+from tests.support import shared_file
+
+# The picture is 600 x 400; the reference was made at 384 x 256 with OpenCV's cubic interpolation.
+OPTIONS = ("--scale", 1 / 255, "--input-shape", "1,1,256,384", "--interpolation", "cubic")
+
+
+def detect(*arguments, code=0):
+    folder = shared_file("models/wechat_detect")
+    command = ["detect", folder / "detect.prototxt", "-w", folder / "detect.caffemodel", *arguments, *OPTIONS]
+    result = CliRunner().invoke(main, [str(argument) for argument in command])
+    assert result.exit_code == code, result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """The recorded code: class, score, box in pixels."""
+    rows = np.load(shared_file("models/wechat_detect/opencv_ref_coffee_qr.npz"))["detection_output"][0, 0]
+    row = rows[rows[:, 2] > 0.5][0]
+    return int(row[1]), float(row[2]), row[3:] * [600, 400, 600, 400]
+
+
+def test_code_is_found_where_it_is(reference):
+    result = detect(shared_file("photos/coffee_qr.png"), "--format", "csv")
+    (row,) = csv.DictReader(io.StringIO(result.stdout))
+    assert int(row["class"]) == reference[0]
+    assert float(row["score"]) == pytest.approx(reference[1], abs=1e-3)
+    box = [float(row[name]) for name in ("xmin", "ymin", "xmax", "ymax")]
+    np.testing.assert_allclose(box, reference[2], atol=0.6)
+
+
+def test_other_formats_say_the_same(reference, tmp_path):
+    photos = shared_file("photos")
+    names = tmp_path / "names.txt"
+    names.write_text("code\n")
+    lines = detect(photos, "--format", "jsonl", "--labels", names, "--batch", 1).stdout.splitlines()
+    found = {Path(row["image"]).name: row["objects"] for row in map(json.loads, lines)}
+    assert found["astronaut.png"] == []
+    (one,) = found["coffee_qr.png"]
+    assert (one["class"], one["name"]) == (1, "code")
+
+    detect(photos, "-o", tmp_path / "boxes.npy")
+    boxes = np.load(tmp_path / "boxes.npy")
+    assert boxes.shape == (1, 7)
+    np.testing.assert_allclose(boxes[0, 3:], reference[2], atol=0.6)
+    assert boxes[0, 0] == 1  # the second image
+
+    detect(photos, "-o", tmp_path / "boxes.json", "--labels", names)
+    made = json.loads((tmp_path / "boxes.json").read_text())
+    assert [Path(image["file_name"]).name for image in made["images"]] == ["astronaut.png", "coffee_qr.png"]
+    (annotation,) = made["annotations"]
+    x, y, width, height = annotation["bbox"]
+    np.testing.assert_allclose([x, y, x + width, y + height], reference[2], atol=0.6)
+    assert annotation["image_id"] == made["images"][1]["id"]
+    assert made["categories"] == [{"id": 0, "name": "background"}, {"id": 1, "name": "code"}]
+
+
+def test_batch_of_pictures_gives_each_its_own(reference, tmp_path):
+    one = detect(shared_file("photos"), "--format", "csv").stdout
+    two = detect(shared_file("photos"), "--format", "csv", "--batch", 2).stdout
+    assert [line.split(",")[:3] for line in one.splitlines()] == [line.split(",")[:3] for line in two.splitlines()]
+
+
+def test_pictures_get_the_boxes(reference, tmp_path):
+    photo = shared_file("photos/coffee_qr.png")
+    detect(photo, photo, "--save-images", tmp_path / "drawn", "--threshold", 0.9)
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["coffee_qr-2.png", "coffee_qr.png"]
+    drawn, original = cv2.imread(str(tmp_path / "drawn" / "coffee_qr.png")), cv2.imread(str(photo))
+    changed = np.argwhere((drawn != original).any(axis=2))
+    xmin, _, xmax, ymax = reference[2]
+    assert abs(changed[:, 1].min() - xmin) < 4
+    assert abs(changed[:, 1].max() - xmax) < 4
+    assert abs(changed[:, 0].max() - ymax) < 4
+
+
+def test_boxes_at_the_edge_can_be_drawn():
+    image = np.zeros((40, 60, 3), np.uint8)
+    boxes = [(0.0, 0.0, 60.0, 40.0), (59.9, 39.9, 60.0, 40.0), (0.0, 0.0, 0.0, 0.0), (-0.0, 20.0, 5.0, 39.0)]
+    drawn = draw(image, [Detection(index, "a long name", 0.5, box) for index, box in enumerate(boxes)])
+    assert drawn.shape == image.shape
+    assert drawn.any()
+    assert not image.any()
+
+
+def items(*names):
+    return [(Item(name, np.zeros((4, 5, 3), np.uint8), Path(name)), []) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (("000000000139.jpg", "000000000285.jpg"), [139, 285]),
+        (("COCO_val2014_000000000042.jpg",), [42]),
+        (("a1.jpg", "b1.jpg"), [1, 2]),
+        (("7.jpg", "b.jpg"), [1, 2]),
+    ],
+)
+def test_coco_ids_are_the_numbers_of_the_files_if_they_tell_them_apart(names, ids):
+    made = coco(iter(items(*names)), ())
+    assert [image["id"] for image in made["images"]] == ids
+    assert made["images"][0]["width"] == 5
+
+
+def test_a_net_without_detections_is_wrong_usage():
+    folder = shared_file("models/lenet_v1")
+    command = ["detect", folder / "lenet.prototxt", "-w", folder / "lenet_iter_10000.caffemodel"]
+    command.append(shared_file("photos/coffee_qr.png"))
+    result = CliRunner().invoke(main, [str(argument) for argument in command])
+    assert result.exit_code == 2
+    assert "no DetectionOutput layer" in result.stderr
