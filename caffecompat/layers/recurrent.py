@@ -85,8 +85,8 @@ class Recurrent(Layer):
 
     def shapes(self, *bottoms: Shape) -> tuple[Shape, ...]:
         x, cont, *others = bottoms
-        if len(x) < 2 or cont != x[:2]:
-            raise self.error(f"needs x (T, N, ...) and cont (T, N), got shapes {x} and {cont}")
+        if len(x) < 2 or cont != x[:2] or not x[0]:
+            raise self.error(f"needs x (T, N, ...) and cont (T, N), T at least 1, got shapes {x} and {cont}")
         if self._static and others.pop(0)[:1] != x[1:2]:
             raise self.error(f"the static input must have {x[1]} items, got shape {bottoms[2]}")
         part = (1, x[1], self._size)

@@ -72,8 +72,13 @@ def test_blobs_are_in_the_order_of_caffe(type_, shapes):
     ("body", "shapes", "message"),
     [
         ("num_output: 0", [(4, 3, 2), (4, 3)], "num_output must be positive, got 0"),
-        (PARAM, [(4, 3, 2), (3, 4)], "needs x (T, N, ...) and cont (T, N), got shapes (4, 3, 2) and (3, 4)"),
+        (
+            PARAM,
+            [(4, 3, 2), (3, 4)],
+            "needs x (T, N, ...) and cont (T, N), T at least 1, got shapes (4, 3, 2) and (3, 4)",
+        ),
         (PARAM, [(4,), (4,)], "needs x (T, N, ...)"),
+        (PARAM, [(0, 3, 2), (0, 3)], "T at least 1, got shapes (0, 3, 2) and (0, 3)"),
         (PARAM, [(4, 3, 2), (4, 3), (4, 2)], "the static input must have 3 items, got shape (4, 2)"),
         (PARAM, [(4, 3, 2), (4, 3), (3, 2), (1, 3, 5)], "with expose_hidden: false it takes 2 bottoms, or 3"),
         (PARAM + " expose_hidden: true", [(4, 3, 2), (4, 3)], "with expose_hidden: true it takes 4 bottoms, or 5"),
