@@ -49,7 +49,7 @@ def build_graph(
         UsageError: an argument makes no sense.
     """
     _check_arguments(phase, dialect, stages, ignore_fields)
-    parsed = upgrade_net(parsed) if parsed.message.layers or parsed.message.input else parsed
+    parsed = upgrade_net(parsed)
     message = parsed.message
     state = State.of(message, phase, level, stages)
     unknown, elsewhere = _unknown_by_layer(parsed)
