@@ -45,15 +45,13 @@ def jaccard_overlap(
     Returns:
         (...); 0 where the boxes do not intersect.
     """
-    a_min_x, a_min_y, a_max_x, a_max_y = a.unbind(-1)
-    b_min_x, b_min_y, b_max_x, b_max_y = b.unbind(-1)
-    width = torch.minimum(a_max_x, b_max_x) - torch.maximum(a_min_x, b_min_x)
-    height = torch.minimum(a_max_y, b_max_y) - torch.maximum(a_min_y, b_min_y)
+    sides = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
     if not normalized:
         # Boxes that share nothing count as (0, 0, 0, 0), which is one pixel, as in the original.
-        apart = (width < 0) | (height < 0)
-        width, height = (torch.where(apart, 1, side + 1) for side in (width, height))
-    intersection = width.clamp(min=0) * height.clamp(min=0)
+        apart = (sides < 0).any(-1, keepdim=True)
+        sides = torch.where(apart, 1, sides + 1)
+    sides = sides.clamp(min=0)
+    intersection = sides[..., 0] * sides[..., 1]
     a_size, b_size = sizes or (box_size(a, normalized=normalized), box_size(b, normalized=normalized))
     return (intersection / (a_size + b_size - intersection)).masked_fill(~(intersection > 0), 0)
 

@@ -134,28 +134,30 @@ def nms_by_rank(boxes: Tensor, groups: Tensor, num_groups: int, threshold: float
 
     ids = torch.arange(num_groups, device=groups.device)
     first = torch.searchsorted(groups, ids)
-    count = torch.searchsorted(groups, ids, right=True) - first
-    longest = torch.cat([count, count.new_zeros(1)]).max()
-    sizes = box_size(boxes)
+    after = torch.searchsorted(groups, ids, right=True)
+    longest = torch.cat([after - first, first.new_zeros(1)]).max()
+    # A group that has no r-th box gives its last one again, which changes nothing: all of it is decided.
+    last = (after - 1).clamp(min=0)
+    own_rank = rank_in_group(groups)
+    packed = torch.cat([boxes, box_size(boxes)[:, None]], 1)
 
     def unfinished(rank: Tensor, worst: Tensor, keep: Tensor, limit: Tensor) -> Tensor:
         return rank < longest
 
     def decide(rank: Tensor, worst: Tensor, keep: Tensor, limit: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        here = first + torch.minimum(rank, (count - 1).clamp(min=0))
-        here = here.clamp(max=groups.shape[0] - 1)
-        kept = (worst[here] <= limit) & (rank < count)
-        lower = kept & (limit > ETA_FLOOR) if eta < 1 else torch.zeros_like(kept)
-        limit = torch.where(lower, limit * eta, limit)
-        overlap = jaccard_overlap(boxes[here][groups], boxes, sizes=(sizes[here][groups], sizes))
-        overlap = torch.where(overlap.isnan(), torch.inf, overlap)
-        worst = torch.where(kept[groups], torch.maximum(worst, overlap), worst)
-        keep = keep | (kept[groups] & (here[groups] == torch.arange(groups.shape[0], device=groups.device)))
+        here = torch.minimum(first + rank, last)
+        kept = worst[here] <= limit
+        leader = packed[here][groups]
+        overlap = jaccard_overlap(leader[:, :4], boxes, sizes=(leader[:, 4], packed[:, 4]))
+        kept_by_box = kept[groups]
+        worst = torch.where(kept_by_box, torch.maximum(worst, overlap), worst)
+        keep = keep | (kept_by_box & (own_rank == rank))
+        limit = torch.where(kept & (limit > ETA_FLOOR), limit * eta, limit) if eta < 1 else limit.clone()
         return rank + 1, worst, keep, limit
 
     start = (
         torch.zeros((), dtype=torch.int64, device=boxes.device),
-        torch.zeros_like(sizes),
+        torch.zeros_like(boxes[:, 0]),
         torch.zeros_like(groups, dtype=torch.bool),
         torch.full_like(first, threshold, dtype=boxes.dtype),
     )
