@@ -43,7 +43,7 @@ def command(
     kind = _writers.choose_format(
         format_, output, {"table": (), "jsonl": (".jsonl", ".json"), "csv": (".csv",), "npy": (".npy",)}
     )
-    session, pictures = _session.start(net, weights, inputs, options)
+    session, pictures = _session.start(net, weights, inputs, output, options)
     blob = _classify.scores_blob(session, blob)
     with pictures, _writers.output(output) as stream:
         results = (

@@ -46,9 +46,9 @@ def command(
         output,
         {"table": (), "jsonl": (".jsonl",), "csv": (".csv",), "npy": (".npy",), "coco": (".json",)},
     )
-    session, pictures = _session.start(net, weights, inputs, options)
+    session, pictures = _session.start(net, weights, inputs, output, options)
     blob = _detect.detection_blob(session)
-    folder = None if save_images is None else _pictures.Folder(save_images)
+    folder = None if save_images is None else _pictures.Folder(save_images, pictures.files)
     with pictures, _writers.output(output) as stream:
 
         def found() -> Any:

@@ -45,7 +45,7 @@ def command(
 
     known = {"jsonl": (".jsonl", ".json"), "npy": (".npy",), "npz": (".npz",)}
     kind = _writers.choose_format(format_, output, known)
-    session, pictures = _session.start(net, weights, inputs, options)
+    session, pictures = _session.start(net, weights, inputs, output, options)
     _features.keep(session, blobs)
     with pictures, _writers.output(output) as stream:
         found = (

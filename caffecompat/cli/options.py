@@ -82,7 +82,11 @@ def net_options(function: F) -> F:
 def preprocessing_options(function: F) -> F:
     """How the input is prepared: mean, scale, channels, labels; each None where it is not given."""
     options = (
-        click.option("--mean", metavar="B,G,R|FILE", help="Mean to subtract: values by channel, .binaryproto or .npy."),
+        click.option(
+            "--mean",
+            metavar="B,G,R|FILE",
+            help="Mean to subtract: values by channel, .binaryproto, .npy, or the .json of a dilation net.",
+        ),
         click.option("--scale", type=float, help="Multiplies the values after the mean is subtracted."),
         click.option(
             "--channels",

@@ -33,6 +33,7 @@ def command(
     least and greatest value and mean. With `-o FILE.npz` the values are saved by blob name; of several passes as
     `name/0`, `name/1`, ...
     """
+    from caffecompat.cli.files import keep_inputs
     from caffecompat.cli.predict import _features, _session, _writers
     from caffecompat.errors import UsageError
 
@@ -41,7 +42,8 @@ def command(
     arrays = [path for path in inputs if path.suffix.lower() in _features.ARRAY_SUFFIXES]
     if arrays and len(arrays) < len(inputs):
         raise UsageError("give either arrays or images, not both")
-    session, pictures = _session.start(net, weights, [] if arrays else inputs, options)
+    keep_inputs(output, arrays)
+    session, pictures = _session.start(net, weights, [] if arrays else inputs, output, options)
     _features.keep(session, blobs)
 
     def passes() -> Iterator[tuple[str, Any]]:

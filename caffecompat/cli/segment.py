@@ -63,10 +63,10 @@ def command(
         raise UsageError("--overlay goes with --save-images DIR")
     colours = None if palette is None else read_palette(palette)
     batch = options["batch"]
-    session, pictures = _session.start(net, weights, inputs, {**options, "batch": 1})
+    session, pictures = _session.start(net, weights, inputs, output, {**options, "batch": 1})
     segmenter = _segment.Segmenter(session, _classify.scores_blob(session, blob), zoom, label_margin, batch)
     colours = _segment.palette_of(segmenter.settings, colours)
-    folder = None if save_images is None else _pictures.Folder(save_images)
+    folder = None if save_images is None else _pictures.Folder(save_images, pictures.files)
 
     def labelled() -> Iterator[tuple[Any, Any]]:
         for (item,) in pictures:

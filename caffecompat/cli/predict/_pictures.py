@@ -10,18 +10,23 @@ import numpy.typing as npt
 
 from caffecompat.data.images import Image, Item, write_image
 from caffecompat.data.png import Colour, write_indexed
-from caffecompat.errors import CaffeCompatError
+from caffecompat.errors import CaffeCompatError, UsageError
 
 
 class Folder:
     """Writes pictures named after those they were made from; of two equal names the second gets a number.
 
+    Args:
+        path: the folder; it is made if it is not there.
+        inputs: the files that are read, which are never overwritten.
+
     Raises:
         CaffeCompatError: the folder cannot be made.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, inputs: Sequence[Path]) -> None:
         self._path = path
+        self._inputs = {file.resolve() for file in inputs}
         self._used: set[str] = set()
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -47,11 +52,18 @@ class Folder:
         return path
 
     def path(self, item: Item, ending: str = "") -> Path:
-        """The path for a picture made from `item`, given out once."""
+        """The path for a picture made from `item`, given out once.
+
+        Raises:
+            UsageError: it is a file that the command reads.
+        """
         name = f"{item.stem}{ending}"
         number = 2
         while name in self._used:
             name = f"{item.stem}{ending}-{number}"
             number += 1
         self._used.add(name)
-        return self._path / f"{name}.png"
+        path = self._path / f"{name}.png"
+        if path.resolve() in self._inputs:
+            raise UsageError(f"{path} is an input of this command", hint="write to another folder")
+        return path

@@ -9,9 +9,11 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import click
+import cv2
 import numpy as np
 import torch
 
+from caffecompat.cli.files import keep_inputs
 from caffecompat.cli.opening import GivenShapes, open_net
 from caffecompat.cli.progress import Progress
 from caffecompat.data.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Item, count_items, find_files, read_items
@@ -100,18 +102,27 @@ def open_session(
     return Session(opened.net.to(target), opened.preprocessing, target)
 
 
-def start(prototxt: Path, weights: Path | None, inputs: Sequence[Path], options: Mapping[str, Any]) -> Started:
+def start(
+    prototxt: Path, weights: Path | None, inputs: Sequence[Path], output: Path | None, options: Mapping[str, Any]
+) -> Started:
     """What a command begins with: its session, and the pictures in batches.
 
     Args:
         prototxt: the net.
         weights: its weights.
         inputs: files, folders and patterns.
-        options: the values of the options of `picture_command`, but for -o and --format.
+        output: the value of -o.
+        options: the values of the other options of `picture_command`, but for --format.
+
+    Raises:
+        UsageError: `output` is one of the files that are read.
     """
     rest = dict(options)
     batch, every, keep_going = rest.pop("batch"), rest.pop("every"), rest.pop("keep_going")
+    # OpenCV says on stderr what is wrong with an image; the error that follows says it with the file's name.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     files = find_files(inputs, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+    keep_inputs(output, [prototxt, weights, *files])
     return Started(open_session(prototxt, weights, **rest), Pictures(files, batch, every, keep_going))
 
 
@@ -127,10 +138,13 @@ class Pictures:
 
     With `keep_going`, pictures that cannot be read are told on stderr and passed over, and the command exits
     with 1 when the rest is done: leaving the context raises the error, so it stands outside that of the output.
+
+    Attributes:
+        files: the files.
     """
 
     def __init__(self, files: Sequence[Path], batch: int, every: int, keep_going: bool) -> None:
-        self._files = files
+        self.files = files
         self._batch = batch
         self._every = every
         self._keep_going = keep_going
@@ -146,7 +160,7 @@ class Pictures:
     ) -> None:
         self._progress.__exit__(kind, error, trace)
         if error is None and self._faults:
-            raise CaffeCompatError(f"{self._faults} of {len(self._files)} files could not be read")
+            raise CaffeCompatError(f"{self._faults} of {len(self.files)} files could not be read")
 
     def __iter__(self) -> Iterator[list[Item]]:
         batch: list[Item] = []
@@ -161,7 +175,7 @@ class Pictures:
             self._progress.add(len(batch))
 
     def _items(self) -> Iterator[Item]:
-        for file in self._files:
+        for file in self.files:
             yield from self._read(file)
 
     def _read(self, file: Path) -> Iterator[Item]:

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+from caffecompat.cli.files import keep_inputs
+from caffecompat.cli.main import main
+from caffecompat.errors import UsageError
+from tests.support import shared_file
+
+
+def test_an_input_is_not_overwritten_under_any_name(tmp_path):
+    (tmp_path / "a").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    keep_inputs(None, [tmp_path / "a"])
+    keep_inputs(tmp_path / "b", [tmp_path / "a", None])
+    for name in ("a", "link"):
+        with pytest.raises(UsageError, match="is an input"):
+            keep_inputs(tmp_path / name, [None, tmp_path / "a"])
+
+
+def test_commands_do_not_overwrite_their_images(tmp_path):
+    folder = shared_file("models/wechat_detect")
+    photo = tmp_path / "photo.png"
+    shutil.copy(shared_file("photos/coffee_qr.png"), photo)
+    before = photo.read_bytes()
+    command = ["detect", folder / "detect.prototxt", "-w", folder / "detect.caffemodel", photo, "--scale", 1 / 255]
+    for more in (["-o", photo, "--format", "csv"], ["--save-images", tmp_path]):
+        result = CliRunner().invoke(main, [str(argument) for argument in [*command, *more]])
+        assert result.exit_code == 2
+        assert "is an input of this command" in result.stderr
+        assert photo.read_bytes() == before
