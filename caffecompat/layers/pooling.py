@@ -19,7 +19,6 @@ MAX = caffe_pb2.PoolingParameter.MAX
 AVE = caffe_pb2.PoolingParameter.AVE
 STOCHASTIC = caffe_pb2.PoolingParameter.STOCHASTIC
 
-_LOWEST = torch.finfo(torch.float32).min
 Pair = tuple[int, int]
 
 
@@ -71,13 +70,13 @@ class Window(NamedTuple):
 def max_pool(x: Tensor, window: Window) -> Tensor:
     """The greatest value of each place. Of equal values the first gets the gradient.
 
-    A place beyond the image has Caffe's least value, that of float32.
+    A place beyond the image has Caffe's least value, that of float32 (of x's dtype, if that is narrower).
     """
     size = (x.shape[2], x.shape[3])
     places = window.places(size)
     if window.is_plain(size, places):
         return functional.max_pool2d(x, window.kernel, window.stride, window.pad, 1, window.ceil)
-    return functional.max_pool2d(_pad(x, window, places, _LOWEST), window.kernel, window.stride)
+    return functional.max_pool2d(_pad(x, window, places, _lowest(x)), window.kernel, window.stride)
 
 
 def max_pool_with_mask(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
@@ -89,7 +88,7 @@ def max_pool_with_mask(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
             x, window.kernel, window.stride, window.pad, (1, 1), window.ceil
         )
         return top, index.to(x.dtype)
-    padded = _pad(x, window, places, _LOWEST)
+    padded = _pad(x, window, places, _lowest(x))
     top, index = functional.max_pool2d_with_indices(padded, window.kernel, window.stride)
     row = index.div(padded.shape[3], rounding_mode="floor") - window.pad[0]
     column = index.remainder(padded.shape[3]) - window.pad[1]
@@ -134,6 +133,10 @@ def stochastic_pool(x: Tensor, window: Window, *, training: bool) -> Tensor:
     drawn = torch.rand_like(sums[..., :1]) * sums[..., -1:]
     chosen = (sums < drawn).sum(-1, keepdim=True).clamp_max(values.shape[-1] - 1)
     return values.gather(-1, chosen).squeeze(-1)
+
+
+def _lowest(x: Tensor) -> float:
+    return max(torch.finfo(x.dtype).min, torch.finfo(torch.float32).min)
 
 
 def _pad(x: Tensor, window: Window, places: Pair, value: float) -> Tensor:
