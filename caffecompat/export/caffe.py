@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from caffecompat.export.rebuild import net_blobs, net_message
@@ -12,7 +13,11 @@ from caffecompat.net import Net
 
 def export_prototxt(net: Net, path: Path, metadata: Mapping[str, str]) -> None:
     """Write the net's graph as text; the metadata are comments at the top, each `# name: value` on one line."""
-    unknown = [field for spec in net.graph.layers for field in spec.unknown]
+    unknown = [
+        replace(field, path=("layer", spec.index, *field.path[2:]))
+        for spec in net.graph.layers
+        for field in spec.unknown
+    ]
     comments = "".join(f"# {name}: {value}\n" for name, value in metadata.items())
     with atomic_write(path) as file:
         file.write(comments.encode())

@@ -1,0 +1,80 @@
+"""inspect and recipes: what they print."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from click.testing import CliRunner
+
+from caffecompat.cli.main import main
+from tests.support import shared_file
+
+NET = """
+name: "tiny"
+input: "data" input_shape { dim: 2 dim: 3 dim: 9 dim: 8 }
+layer {
+  name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 4 kernel_h: 3 kernel_w: 2 stride: 2 }
+}
+layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc" inner_product_param { num_output: 5 } }
+layer { name: "loss" type: "EuclideanLoss" bottom: "fc" bottom: "fc" top: "loss" include { phase: TRAIN } }
+"""
+
+
+def inspect(*arguments, status=0):
+    done = CliRunner().invoke(main, ["inspect", *map(str, arguments)])
+    assert done.exit_code == status, done.output
+    return done
+
+
+def net(tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text(NET)
+    return path
+
+
+def test_table(tmp_path):
+    lines = inspect(net(tmp_path)).stdout.splitlines()
+    assert lines[0] == "tiny, phase TEST"
+    assert lines[1:3] == ["inputs: data 2x3x9x8", "outputs: fc 2x5"]
+    conv = next(line.split() for line in lines if line.startswith("conv"))
+    assert conv == ["conv", "Convolution", "2x4x4x4", "76", "1,152", "356", "3x2", "2"]
+    assert lines[-1].split() == ["total", "401", "1,472", "750"]
+
+
+def test_json(tmp_path):
+    told = json.loads(inspect(net(tmp_path), "--json", "--phase", "train").stdout)
+    assert told["inputs"] == {"data": [2, 3, 9, 8]}
+    assert told["outputs"] == {"loss": []}
+    assert told["totals"] == {
+        name: sum(layer[name] for layer in told["layers"]) for name in ("parameters", "multiply_adds", "memory_access")
+    }
+    conv = told["layers"][1]
+    assert (conv["receptive_field"], conv["stride"], conv["tops"]) == ([3, 2], [2.0, 2.0], {"conv": [2, 4, 4, 4]})
+
+
+def test_input_shape(tmp_path):
+    assert "outputs: fc 7x5" in inspect(net(tmp_path), "--input-shape", "7,3,5,5").stdout
+
+
+def test_faults(tmp_path):
+    assert "Error: " in inspect(tmp_path / "gone.prototxt", status=1).stderr
+    path = net(tmp_path)
+    path.write_text(NET.replace('bottom: "conv"', 'bottom: "cnv"'))
+    assert 'net.prototxt:8:1: layer "fc": ' in inspect(path, status=1).stderr
+
+
+def test_vgg16():
+    told = json.loads(inspect(shared_file("prototxt/vgg/VGG_ILSVRC_16_layers_deploy.prototxt"), "--json").stdout)
+    assert told["totals"]["parameters"] == 138_357_544
+    assert told["totals"]["multiply_adds"] == 15_470_264_320
+
+
+def test_recipes_are_listed_without_torch():
+    code = "import sys; from caffecompat.cli.main import main; main(['recipes'], standalone_mode=False)"
+    code += "; assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "fc_to_conv" in done.stdout
+    assert "bgr_to_rgb.py" in done.stdout
