@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,15 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from caffecompat.errors import ShapeError, UsageError, WeightsError, did_you_mean, quoted
+from caffecompat.errors import ShapeError, UsageError, did_you_mean, quoted
 from caffecompat.formats.weights import Weights
 from caffecompat.graph.spec import BlobKey, Graph, LayerSpec
 from caffecompat.layers import build
-from caffecompat.layers.base import Layer, Shape
-from caffecompat.layers.data import DataLayer
+from caffecompat.layers.base import MAX_VALUES, Layer, Shape
+from caffecompat.layers.data import MAX_AXES, DataLayer
 from caffecompat.net import weights as matching
 from caffecompat.net.executor import Env, Executor, Hooks
 from caffecompat.net.naming import escape
+from caffecompat.net.sharing import share_between, share_within
 
 if TYPE_CHECKING:
     from caffecompat.data.preprocessing import Preprocessing
@@ -85,14 +87,17 @@ class Net(nn.Module):
         self.layers: list[Layer] = []
         self.module_names: list[str] = []
         self.blob_shapes: dict[BlobKey, Shape] = {}
-        given = {name: tuple(int(size) for size in shape) for name, shape in (input_shapes or {}).items()}
-        self._check_names(given)
-        for spec in graph.layers:
-            self._append(spec, given)
-        self._share_within()
-        self._executor = Executor(graph, self.layers)
         self._input_keys = {key.name: key for key in graph.inputs}
         self._input_keys.update({name: self._input_keys[blob] for name, blob in self.input_names.items()})
+        self._check_names(input_shapes or {})
+        given = {
+            self._input_keys[name].name: tuple(int(size) for size in shape)
+            for name, shape in (input_shapes or {}).items()
+        }
+        for spec in graph.layers:
+            self._append(spec, given)
+        share_within(self.layers)
+        self._executor = Executor(graph, self.layers)
         self._needed = [key for spec in graph.layers if spec.type == "Input" for key in spec.tops]
         self._losses = tuple(
             (weight, key)
@@ -101,6 +106,9 @@ class Net(nn.Module):
             if weight
         )
         self.train(graph.phase == "TRAIN")
+        for layer in self.layers:
+            if layer.spec.phase != graph.phase:
+                layer.train(layer.spec.phase == "TRAIN")
 
     def _append(self, spec: LayerSpec, given: Mapping[str, Shape]) -> None:
         bottoms = [self.blob_shapes[key] for key in spec.bottoms]
@@ -110,7 +118,13 @@ class Net(nn.Module):
         except ShapeError as error:
             spec.locate(error)
             raise
-        self.blob_shapes.update(zip(spec.tops, tops, strict=True))
+        for key, shape in zip(spec.tops, tops, strict=True):
+            if len(shape) > MAX_AXES or prod(shape) > MAX_VALUES:
+                raise layer.error(
+                    f"{quoted(key.name)} would have shape {shape}; at most {MAX_AXES} axes and {MAX_VALUES} values "
+                    "are possible"
+                )
+            self.blob_shapes[key] = shape
         name = escape(spec.name, lambda candidate: hasattr(self, candidate))
         self.add_module(name, layer)
         self.module_names.append(name)
@@ -118,22 +132,6 @@ class Net(nn.Module):
         if self.graph.force_backward:
             for parameter in layer.parameters(recurse=False):
                 parameter.requires_grad_(True)
-
-    def _share_within(self) -> None:
-        """Let layers that name the same `param` use the owner's values."""
-        for layer in self.layers:
-            for index, ref in enumerate(layer.spec.params):
-                if ref.owner is None or index >= len(layer.blob_names):
-                    continue
-                owner, source = self.layers[ref.owner[0]], ref.owner[1]
-                theirs, own = owner.blobs[source], layer.blobs[index]
-                if theirs.shape != own.shape and not (ref.permissive and theirs.numel() == own.numel()):
-                    raise layer.error(
-                        f'param "{ref.name}" has shape {tuple(own.shape)} here and {tuple(theirs.shape)} in layer '
-                        f'"{owner.spec.name}", which owns it',
-                        hint="give both the same shape, or as many values and share_mode: PERMISSIVE",
-                    )
-                layer.share_blob(index, owner, source)
 
     # --- running
 
@@ -239,12 +237,11 @@ class Net(nn.Module):
         return env
 
     def _check_names(self, names: Iterable[str]) -> None:
-        known = {*self.inputs, *self.input_names}
         for name in names:
-            if name not in known:
+            if name not in self._input_keys:
                 raise UsageError(
                     f"the net has no input {quoted(name)}; its inputs are {', '.join(self.inputs) or 'none'}",
-                    hint=did_you_mean(name, known),
+                    hint=did_you_mean(name, self._input_keys),
                 )
 
     # --- parameters
@@ -302,20 +299,7 @@ class Net(nn.Module):
         Raises:
             WeightsError: a layer of the same name has another number of blobs, or blobs of another shape.
         """
-        own = {layer.spec.name: layer for layer in reversed(self.layers)}
-        for source in other.layers:
-            target = own.get(source.spec.name)
-            if target is None:
-                continue
-            shapes = [tuple(blob.shape) for blob in source.blobs]
-            if shapes != [tuple(blob.shape) for blob in target.blobs]:
-                raise target.error(
-                    f"cannot share: its blobs have shapes {[tuple(blob.shape) for blob in target.blobs]}, "
-                    f"the other net's {shapes}",
-                    kind=WeightsError,
-                )
-            for index, blob in enumerate(source.blobs):
-                target.set_blob(index, blob)
+        share_between(self.layers, other.layers)
 
     def fill(self) -> None:
         """Give the parameters that no weight file assigned the values of their fillers."""

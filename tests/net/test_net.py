@@ -87,6 +87,16 @@ def test_a_blob_that_is_no_identifier_is_fed_by_either_name():
     assert net.input_names == {"in_data": "in/data"}
 
 
+def test_input_shapes_by_either_name_and_the_limit_of_a_blob():
+    text = DATA.replace('top: "data"', 'top: "in/data"')
+    for name in ("in/data", "in_data"):
+        net = make_net(text, input_shapes={name: (1, 3, 8, 9)})
+        assert net.blob_shapes[BlobKey("in/data", 0)] == (1, 3, 8, 9)
+    tile = 'layer { name: "t" type: "Tile" bottom: "data" top: "t" tile_param { tiles: 1000000000 } }'
+    with pytest.raises(ShapeError, match=r'layer "t": \'t\' would have shape \(2, 3000000000, 5, 4\)'):
+        make_net(DATA + tile)
+
+
 def test_a_wrong_shape_names_the_layer():
     with pytest.raises(ShapeError, match='layer "conv"'):
         small()(data=torch.zeros(2, 4, 5, 4))
