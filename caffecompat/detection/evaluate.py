@@ -117,14 +117,14 @@ def count_positives(truth: Boxes, classes: int, *, evaluate_difficult: bool = Tr
 
 
 def pad_by_image(truth: Boxes, images: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Ground truth as a batch: (boxes (N, G, 4), labels (N, G), valid (N, G)), G the most that an image has.
+    """Ground truth as a batch: (boxes (N, G, 4), labels (N, G), valid (N, G)), G the most that an image has, or 1.
 
     Boxes keep their order; boxes of images beyond the batch are left out.
     """
     truth = truth[((truth.image >= 0) & (truth.image < images)).nonzero().squeeze(1)]
     truth = truth[truth.image.argsort(stable=True)]
     place = rank_in_group(truth.image)
-    most = int(place.max()) + 1 if len(truth) else 0
+    most = int(place.max()) + 1 if len(truth) else 1
     boxes = truth.boxes.new_zeros(images, most, 4)
     labels = truth.label.new_full((images, most), -1)
     valid = torch.zeros(images, most, dtype=torch.bool, device=labels.device)
