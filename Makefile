@@ -3,20 +3,28 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-caffecompat
+PEERS ?= .venv-peers
 WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint format proto demo bench attacks wheel wheels clean
+.PHONY: help install test lint format proto demo bench bench-peers attacks wheel wheels clean
 
 help:  ## what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
+
+$(PEERS)/.installed: benchmarks/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	touch $@
+
+bench-peers: $(PEERS)/.installed  ## what the benchmarks compare with, in an environment of its own
 
 install: $(INSTALLED)  ## the virtual environment with everything that development needs
 
@@ -39,11 +47,12 @@ proto: $(INSTALLED)  ## compile proto/caffe.proto into caffecompat/schema
 demo: $(INSTALLED)  ## convert a published face detector, detect on a photograph, leave demo/astronaut_faces.png
 	$(BIN)/python examples/face_detection.py demo
 
-bench: $(INSTALLED)  ## benchmarks side by side with plain PyTorch and OpenCV
-	$(BIN)/python benchmarks/load.py
+bench: $(INSTALLED) bench-peers  ## benchmarks side by side with plain PyTorch and OpenCV
+	$(BIN)/python benchmarks/load.py --opencv-python $(PEERS)/bin/python
 
 attacks: $(INSTALLED)  ## hostile input in full: 20,000 mutated files of each kind
-	CAFFECOMPAT_MUTATIONS=20000 $(BIN)/python -m pytest tests/attacks
+	$(BIN)/python -m pytest tests/attacks
+	$(BIN)/python -m tests.attacks.mutate --caffemodel 20000 --prototxt 20000
 
 wheel: $(INSTALLED)  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --outdir dist
