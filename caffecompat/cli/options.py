@@ -36,7 +36,7 @@ def net_argument(function: F) -> F:
         "--weights",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="The weights: .caffemodel or .caffemodel.h5. Without them the net's fillers give the parameters.",
+        help="The weights: .caffemodel or .caffemodel.h5.",
     )(function)
     return click.argument("net", type=click.Path(path_type=Path), metavar="NET.prototxt")(function)
 
