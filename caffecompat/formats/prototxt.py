@@ -8,6 +8,7 @@ fault. It does not recurse: what is open stands on a stack.
 from __future__ import annotations
 
 import os
+import re
 from bisect import bisect_right
 from collections.abc import Mapping
 
@@ -27,6 +28,8 @@ MAX_DEPTH = 100
 _CLOSING = {"{": "}", "<": ">"}
 _QUOTES = ("'", '"')
 _SEPARATORS = (",", ";")
+_NAME = re.compile("[a-zA-Z_]")
+_VALUE = re.compile(r"""["']|[-+.]?[0-9a-zA-Z_]""")
 _new_node = tuple.__new__
 
 
@@ -219,12 +222,12 @@ class _Reader:
 
     def read_string(self, at: int, kind: type) -> tuple[str | bytes, int]:
         """A string, which may stand in several pieces."""
-        words = self.words
-        value = scalars.string_bytes(words[at])
+        pieces = [scalars.string_bytes(self.words[at])]
         at += 1
-        while words[at][:1] in _QUOTES:
-            value += scalars.string_bytes(words[at])
+        while self.words[at][:1] in _QUOTES:
+            pieces.append(scalars.string_bytes(self.words[at]))
             at += 1
+        value = b"".join(pieces)
         return (value.decode() if kind is str else value), at
 
     def put(self, field: Field, value: object, at: int, place: int) -> None:
@@ -286,7 +289,7 @@ class _Reader:
     def read_unknown(self, at: int) -> int:
         """A field that the schema does not know, or a word that is no field."""
         word = self.words[at]
-        if not (word[:1].isalpha() or word[:1] == "_"):
+        if not _NAME.match(word):
             opened = self.frame.start if self.stack else None
             raise errors.no_field(self.tokens, at, opened, self.frame.closing)
         if self.frame.message is not None:
@@ -297,17 +300,20 @@ class _Reader:
         """A value of an unknown field, kept as it is written."""
         words = self.words
         end = at + 1
-        if words[at][:1] in _QUOTES:
-            scalars.string_bytes(words[at])
+        value = words[at]
+        if value[:1] in _QUOTES:
             while words[end][:1] in _QUOTES:
-                scalars.string_bytes(words[end])
                 end += 1
-        else:
-            if words[at] == "-":
-                end += 1
-            if not words[end - 1][:1].isalnum() and words[end - 1][:1] not in ("_", "+", "-", "."):
-                raise ValueError("not a value")
-        self.emit(f"{words[start]}: {' '.join(words[at:end])}")
+            for word in words[at:end]:
+                scalars.string_bytes(word)
+            # Bytes that are not UTF-8 are written as escapes.
+            value = " ".join(words[at:end]).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        elif value == "-":
+            value += words[end]
+            end += 1
+        if not _VALUE.match(value):
+            raise ValueError
+        self.emit(f"{words[start]}: {value}")
         return end
 
     def emit(self, line: str) -> None:

@@ -15,21 +15,21 @@ _OCTAL_FLOAT = re.compile(r"-?0[0-9]")
 _TRUTH = {"true": True, "t": True, "True": True, "false": False, "f": False, "False": False}
 
 _ESCAPE = re.compile(
-    r"\\(?:(?P<octal>[0-7]{1,3})|x(?P<hex>[0-9a-fA-F]{1,2})|u(?P<short>[0-9a-fA-F]{4})"
-    r"|U(?P<long>[0-9a-fA-F]{8})|(?P<letter>.)|\Z)",
+    rb"\\(?:(?P<octal>[0-7]{1,3})|x(?P<hex>[0-9a-fA-F]{1,2})|u(?P<short>[0-9a-fA-F]{4})"
+    rb"|U(?P<long>[0-9a-fA-F]{8})|(?P<letter>.)|\Z)",
     re.DOTALL,
 )
 _LETTERS = {
-    "a": b"\a",
-    "b": b"\b",
-    "f": b"\f",
-    "n": b"\n",
-    "r": b"\r",
-    "t": b"\t",
-    "v": b"\v",
-    "\\": b"\\",
-    "'": b"'",
-    '"': b'"',
+    b"a": b"\a",
+    b"b": b"\b",
+    b"f": b"\f",
+    b"n": b"\n",
+    b"r": b"\r",
+    b"t": b"\t",
+    b"v": b"\v",
+    b"\\": b"\\",
+    b"'": b"'",
+    b'"': b'"',
 }
 
 
@@ -111,29 +111,21 @@ def string_bytes(word: str) -> bytes:
         raise ValueError("not in quotes")
     if len(word) < 2 or word[-1] != quote:
         raise ValueError("the quote at its end is missing")
-    inner = word[1:-1]
-    if "\\" not in inner:
-        return inner.encode("utf-8", "surrogateescape")
-    parts = []
-    end = 0
-    for match in _ESCAPE.finditer(inner):
-        parts += [inner[end : match.start()].encode("utf-8", "surrogateescape"), _unescaped(match)]
-        end = match.end()
-    return b"".join([*parts, inner[end:].encode("utf-8", "surrogateescape")])
+    inner = word[1:-1].encode("utf-8", "surrogateescape")
+    return _ESCAPE.sub(_unescaped, inner) if b"\\" in inner else inner
 
 
-def _unescaped(match: re.Match[str]) -> bytes:
-    kind, digits = match.lastgroup, match.group()
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    kind, escape = match.lastgroup, match.group()
+    if kind == "letter":
+        if escape in (b"\\x", b"\\u", b"\\U", b"\\N"):
+            raise ValueError(f"the escape {escape.decode()} lacks its digits")
+        return _LETTERS.get(escape[1:], escape)
     if kind is None:
         raise ValueError("the quote at its end is missing")
-    if kind == "letter":
-        letter = match["letter"]
-        if letter in ("x", "u", "U", "N"):
-            raise ValueError(rf"the escape \{letter} lacks its digits")
-        return _LETTERS.get(letter) or match.group().encode("utf-8", "surrogateescape")
     if kind in ("short", "long"):
-        return chr(int(digits[2:], 16)).encode()
-    value = int(digits[1:], 8) if kind == "octal" else int(digits[2:], 16)
+        return chr(int(escape[2:], 16)).encode()
+    value = int(escape[1:], 8) if kind == "octal" else int(escape[2:], 16)
     if value > 255:
-        raise ValueError(f"the escape {digits} is more than a byte")
+        raise ValueError(f"the escape {escape.decode()} is more than a byte")
     return bytes([value])

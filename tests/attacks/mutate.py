@@ -22,8 +22,9 @@ import numpy as np
 
 from caffecompat.errors import CaffeCompatError
 
-# What one case does with its mutated bytes.
+# What one case does with its mutated bytes, and what mutates them.
 Attempt = Callable[[bytes], None]
+Change = Callable[[random.Random, bytes], bytes]
 
 
 @dataclass
@@ -61,13 +62,15 @@ def mutated(rng: random.Random, data: bytes) -> bytes:
     return bytes(out)
 
 
-def attack(samples: Sequence[bytes], attempt: Attempt, count: int, seed: int, first: int = 0) -> Outcome:
+def attack(
+    samples: Sequence[bytes], attempt: Attempt, count: int, seed: int, first: int = 0, change: Change = mutated
+) -> Outcome:
     """Try `count` mutated samples. Anything but a CaffeCompatError is raised, with the number of its case."""
     outcome = Outcome()
     begun = time.perf_counter()
     for case in range(first, first + count):
         rng = random.Random(f"{seed}/{case}")
-        data = mutated(rng, rng.choice(samples))
+        data = change(rng, rng.choice(samples))
         start = time.perf_counter()
         try:
             attempt(data)
@@ -100,7 +103,14 @@ def caffemodels(count: int, seed: int = 0, first: int = 0) -> Outcome:
         return attack([small_net(encoding) for encoding in ENCODINGS], attempt, count, seed, first)
 
 
-ATTACKS: dict[str, Callable[[int, int, int], Outcome]] = {"caffemodel": caffemodels}
+def prototxts(count: int, seed: int = 0, first: int = 0) -> Outcome:
+    """Attack the reader of prototxt and what builds graphs from it."""
+    from tests.attacks import mutate_prototxt
+
+    return mutate_prototxt.prototxts(count, seed, first)
+
+
+ATTACKS: dict[str, Callable[[int, int, int], Outcome]] = {"caffemodel": caffemodels, "prototxt": prototxts}
 
 
 def main() -> int:
