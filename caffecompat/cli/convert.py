@@ -58,7 +58,8 @@ def command(
     .prototxt         the net in today's form
 
     Takes train, test and deploy prototxts: data layers become inputs, losses and evaluation drop out, and each
-    substitution is told. Without weights the parameters come from the net's fillers. An existing output is replaced, whole, when the new one is complete; an input never is.
+    substitution is told. Without weights the parameters come from the net's fillers. An existing output is replaced,
+    whole, when the new one is complete; an input never is.
     """  # noqa: D301
     from caffecompat.cli.opening import open_net
     from caffecompat.export.suffixes import suffix_of
