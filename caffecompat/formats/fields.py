@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cache
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 
 from caffecompat.formats import scalars
 
@@ -58,11 +57,14 @@ UNKNOWN = Field("", "", True, "a value")
 @cache
 def fields_of(descriptor: Descriptor) -> dict[str, Field]:
     """The fields of a message type by name."""
-    # `FieldDescriptor.label` warns in new releases of protobuf, `is_repeated` is missing in old ones.
-    proto = DescriptorProto()
-    descriptor.CopyToProto(proto)
-    repeated = {field.name for field in proto.field if field.label == FieldDescriptorProto.LABEL_REPEATED}
-    return {field.name: _field(field, descriptor.name, field.name in repeated) for field in descriptor.fields}
+    return {field.name: _field(field, descriptor.name, _repeated(field)) for field in descriptor.fields}
+
+
+def _repeated(field: FieldDescriptor) -> bool:
+    # Old releases of protobuf have `label` only, new ones warn of it.
+    if hasattr(field, "is_repeated"):
+        return bool(field.is_repeated)
+    return bool(field.label == field.LABEL_REPEATED)  # type: ignore[attr-defined]
 
 
 def _field(field: FieldDescriptor, owner: str, repeated: bool) -> Field:

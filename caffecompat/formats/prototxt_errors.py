@@ -64,8 +64,11 @@ def wrong_value(tokens: Tokens, at: int, field: Field, reason: object) -> CaffeC
     message = f"{subject} {field.takes}, got {tokens.shown(at)}"
     hint: str | None = str(reason) if reason else None
     if field.quoted and word[:1] in ("'", '"'):
-        message = f"{field.name} of {field.owner}: {_string_fault(reason)} in {quoted(word)}"
-        hint = "save the file as UTF-8" if isinstance(reason, UnicodeError) else None
+        # Bytes that are not UTF-8 stand as lone surrogates; what they raise differs between protobuf's runtimes.
+        broken = isinstance(reason, UnicodeError) or any("\ud800" <= char <= "\udfff" for char in word)
+        fault = "a string that is not UTF-8" if broken else reason
+        message = f"{field.name} of {field.owner}: {fault} in {quoted(word)}"
+        hint = "save the file as UTF-8" if broken else None
     elif field.quoted and word[:1].isalnum():
         hint = f'put it in quotes: "{word}"' if len(word) < 100 else "put it in quotes"
     elif field.names:
@@ -73,10 +76,6 @@ def wrong_value(tokens: Tokens, at: int, field: Field, reason: object) -> CaffeC
     elif word[:1] in ("'", '"') and field is not UNKNOWN:
         hint = "write it without quotes"
     return tokens.error(at, message, kind=kind, hint=hint)
-
-
-def _string_fault(reason: object) -> str:
-    return "a string that is not UTF-8" if isinstance(reason, UnicodeError) else str(reason)
 
 
 def _names_hint(word: str, names: tuple[str, ...]) -> str:
