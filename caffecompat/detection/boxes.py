@@ -48,7 +48,7 @@ def jaccard_overlap(
     sides = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
     if not normalized:
         # Boxes that share nothing count as (0, 0, 0, 0), which is one pixel, as in the original.
-        apart = (sides < 0).any(-1, keepdim=True)
+        apart = ((b[..., :2] > a[..., 2:]) | (b[..., 2:] < a[..., :2])).any(-1, keepdim=True)
         sides = torch.where(apart, 1, sides + 1)
     sides = sides.clamp(min=0)
     intersection = sides[..., 0] * sides[..., 1]

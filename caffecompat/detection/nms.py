@@ -130,36 +130,48 @@ def nms_by_rank(boxes: Tensor, groups: Tensor, num_groups: int, threshold: float
 
     The step r decides the r-th box of every group: an exported program can hold this.
     """
-    from torch._higher_order_ops.while_loop import while_loop
+    from torch._higher_order_ops.while_loop import while_loop_op
 
     ids = torch.arange(num_groups, device=groups.device)
     first = torch.searchsorted(groups, ids)
     after = torch.searchsorted(groups, ids, right=True)
-    longest = torch.cat([after - first, first.new_zeros(1)]).max()
     # A group that has no r-th box gives its last one again, which changes nothing: all of it is decided.
     last = (after - 1).clamp(min=0)
-    own_rank = rank_in_group(groups)
     packed = torch.cat([boxes, box_size(boxes)[:, None]], 1)
+    longest = torch.cat([after - first, first.new_zeros(1)]).max()
 
-    def unfinished(rank: Tensor, worst: Tensor, keep: Tensor, limit: Tensor) -> Tensor:
-        return rank < longest
+    # Both take what the loop carries (rank, worst overlap with a kept box, keep, limit), then what it reads.
+    def unfinished(rank: Tensor, *others: Tensor) -> Tensor:
+        return rank < others[-1]
 
-    def decide(rank: Tensor, worst: Tensor, keep: Tensor, limit: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def decide(
+        rank: Tensor,
+        worst: Tensor,
+        keep: Tensor,
+        limit: Tensor,
+        packed: Tensor,
+        groups: Tensor,
+        own_rank: Tensor,
+        first: Tensor,
+        last: Tensor,
+        longest: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         here = torch.minimum(first + rank, last)
         kept = worst[here] <= limit
         leader = packed[here][groups]
-        overlap = jaccard_overlap(leader[:, :4], boxes, sizes=(leader[:, 4], packed[:, 4]))
+        overlap = jaccard_overlap(leader[:, :4], packed[:, :4], sizes=(leader[:, 4], packed[:, 4]))
         kept_by_box = kept[groups]
         worst = torch.where(kept_by_box, torch.maximum(worst, overlap), worst)
         keep = keep | (kept_by_box & (own_rank == rank))
         limit = torch.where(kept & (limit > ETA_FLOOR), limit * eta, limit) if eta < 1 else limit.clone()
         return rank + 1, worst, keep, limit
 
-    start = (
+    carried = (
         torch.zeros((), dtype=torch.int64, device=boxes.device),
         torch.zeros_like(boxes[:, 0]),
         torch.zeros_like(groups, dtype=torch.bool),
         torch.full_like(first, threshold, dtype=boxes.dtype),
     )
-    keep: Tensor = while_loop(unfinished, decide, start)[2]  # type: ignore[no-untyped-call]
+    read = (packed, groups, rank_in_group(groups), first, last, longest)
+    keep: Tensor = while_loop_op(unfinished, decide, carried, read)[2]  # type: ignore[arg-type]
     return keep
