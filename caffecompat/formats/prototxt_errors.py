@@ -5,7 +5,7 @@ from __future__ import annotations
 from caffecompat.errors import CaffeCompatError, FormatError, SchemaError, did_you_mean, quoted
 from caffecompat.formats.fields import UNKNOWN, Field
 from caffecompat.formats.parsed import Node
-from caffecompat.formats.tokens import WEIGHTS_HINT, Tokens, utf16_error
+from caffecompat.formats.tokens import WEIGHTS_HINT, Tokens, nature, utf16_error
 
 _FORM = "a field is `name: value` or `name { ... }`"
 
@@ -85,11 +85,11 @@ def _names_hint(word: str, names: tuple[str, ...]) -> str:
     return f"{guess} It takes {listed}" if guess else f"it takes {listed}"
 
 
-def not_prototxt(tokens: Tokens) -> FormatError | None:
+def not_prototxt(text: str, file: str | None) -> FormatError | None:
     """What the text is if it is no text at all; asked only when it did not parse."""
-    kind = tokens.nature()
+    kind = nature(text)
     if kind is None:
         return None
     if kind == "UTF-16":
-        return utf16_error(tokens.file)
-    return FormatError(f"expected a prototxt, got {kind}", file=tokens.file, hint=WEIGHTS_HINT)
+        return utf16_error(file)
+    return FormatError(f"expected a prototxt, got {kind}", file=file, hint=WEIGHTS_HINT)

@@ -50,11 +50,10 @@ class Tokens:
         file: the path of the text, or None.
     """
 
-    __slots__ = ("_text", "file", "line_starts", "offsets", "words")
+    __slots__ = ("file", "line_starts", "offsets", "words")
 
     def __init__(self, text: str, file: str | None = None) -> None:
         self.file = file
-        self._text = text
         if text.count("\n") > MAX_WORDS:
             raise FormatError(f"a prototxt of more than {MAX_WORDS:,} lines is not read", file=file)
         # Gap, word, gap, word, ..., gap.
@@ -97,15 +96,16 @@ class Tokens:
         line, column = self.place(index)
         return kind(message, file=self.file, line=line, column=column, hint=hint)
 
-    def nature(self) -> str | None:
-        """What the text is if it is no text, or None; a guess, to be asked when it did not parse."""
-        head = self._text[:_HEAD]
-        if head[:1] != "\0" == head[1:2] or head[:1] == "\0" != head[1:2]:
-            return "UTF-16"
-        if head.startswith("\udc89HDF"):
-            return "an HDF5 file"
-        # A few stray bytes are a fault of a text, at their place.
-        return "a binary file" if len(_CONTROL.findall(head)) > 1 + len(head) / 50 else None
+
+def nature(text: str) -> str | None:
+    """What a text is if it is no text, or None; a guess, to be asked when it did not parse."""
+    head = text[:_HEAD]
+    if head[:1] != "\0" == head[1:2] or head[:1] == "\0" != head[1:2]:
+        return "UTF-16"
+    if head.startswith("\udc89HDF"):
+        return "an HDF5 file"
+    # A few stray bytes are a fault of a text, at their place.
+    return "a binary file" if len(_CONTROL.findall(head)) > 1 + len(head) / 50 else None
 
 
 def utf16_error(file: str | None) -> FormatError:

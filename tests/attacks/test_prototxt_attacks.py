@@ -130,9 +130,21 @@ def test_read_all_the_same(case: str) -> None:
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "got an HDF5 file"),
         (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "got a binary file"),
         (bytes(1000), "got a binary file"),
+        (b"\0\0\1a " * 800_000, "got a binary file"),
         (b" " * (MAX_BYTES + 1), "more than 4 MiB"),
     ],
-    ids=["UTF-16", "UTF-16-LE", "UTF-16-BE", "UTF-16 comment", "caffemodel", "HDF5", "PNG", "zeros", "too long"],
+    ids=[
+        "UTF-16",
+        "UTF-16-LE",
+        "UTF-16-BE",
+        "UTF-16 comment",
+        "caffemodel",
+        "HDF5",
+        "PNG",
+        "zeros",
+        "many zeros",
+        "too long",
+    ],
 )
 def test_other_files(data: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "net.prototxt"
