@@ -83,6 +83,8 @@ def command(
     from caffecompat.export import export
 
     sources = [source for source in (net, weights) if source is not None]
+    if target.suffix.lower() == ".pt2":
+        click.echo("tracing the net: some seconds", err=True)
     written = export(made, target, preprocessing=record, embed_preprocessing=embed_preprocessing, sources=sources)
     for path in written:
         click.echo(f"wrote {path} ({path.stat().st_size:,} bytes)")

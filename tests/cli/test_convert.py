@@ -207,3 +207,30 @@ def test_ssd300(folder, kind):
     layers = read_net("ssd.prototxt").message.layer
     assert [layer.type for layer in layers][:2] == ["Input", "Convolution"]
     assert sum(layer.type == "Convolution" for layer in layers) == 35
+
+
+SHAPES = {
+    "siamese": "1,2,28,28",
+    "lenet": "1,1,28,28",
+    "cifar": "1,3,32,32",
+    "train_context": "1,21,90,90",
+}
+
+
+@pytest.mark.slow
+def test_all_published_prototxts(folder):
+    """Whatever their purpose and age; those that state no size say so, and take one."""
+    asked = []
+    for path in sorted(shared_file("prototxt").rglob("*.prototxt")):
+        if "solver" in path.name or path.name == "VGG_19_layers_train_val.prototxt":
+            continue
+        done = CliRunner().invoke(main, ["convert", str(path), "-o", "net.prototxt"])
+        if done.exit_code and "states no input size" in done.stderr:
+            asked.append(path.name)
+            shape = next(shape for word, shape in SHAPES.items() if word in str(path).rpartition("prototxt/")[2])
+            done = convert(path, "-o", "net.prototxt", "--input-shape", shape)
+        assert done.exit_code == 0, (path, done.stderr)
+        layers = read_net("net.prototxt").message.layer
+        assert layers[0].type == "Input"
+        assert not any(layer.type.endswith("Loss") or layer.type in ("Data", "Accuracy") for layer in layers), path
+    assert len(asked) == 9, asked
