@@ -82,33 +82,31 @@ class Reader:
     def read(self) -> Node:
         """Read the whole text."""
         words = self.words
+        put = self.put
         at = 0
         while True:
-            word = words[at]
             frame = self.frame
-            field = frame.table.get(word)
-            if field is None:
-                if word != frame.closing:
-                    at = self.read_unknown(at)
-                elif word:
-                    at = self.close(at)
-                else:
-                    return Node(1, 1, frame.nodes)
-                continue
-            # The short way for `name: value`, which is nearly all of a net; what fails here goes the long way.
-            plain = field.plain
-            if plain is not None and words[at + 1] == ":":
+            table = frame.table
+            # The short way for `name: value`, which is nearly all of a net; what is not so simple goes the long way.
+            while (field := table.get(words[at])) is not None and field.plain is not None and words[at + 1] == ":":
                 try:
-                    value = plain(words[at + 2])
+                    value = field.plain(words[at + 2])
                 except ValueError:
-                    at = self.read_field(at, field)
-                    continue
+                    break
                 following = words[at + 3]
-                if following[:1] not in _QUOTES:
-                    self.put(field, value, at + 2, at)
-                    at += 4 if following in _SEPARATORS else 3
-                    continue
-            at = self.read_field(at, field)
+                if following[:1] in _QUOTES:
+                    break
+                put(field, value, at + 2, at)
+                at += 4 if following in _SEPARATORS else 3
+            word = words[at]
+            if field is not None:
+                at = self.read_field(at, field)
+            elif word != frame.closing:
+                at = self.read_unknown(at)
+            elif word:
+                at = self.close(at)
+            else:
+                return Node(1, 1, frame.nodes)
 
     def read_field(self, start: int, field: Field) -> int:
         """`name: value`, `name { ... }` or `name: [...]`, and the separator after it."""
@@ -192,22 +190,22 @@ class Reader:
     def put(self, field: Field, value: object, at: int, place: int) -> None:
         """Give a field of the open message the value that was read from the word `at`."""
         frame = self.frame
+        name = field.name
         offset = self.offsets[place]
         line = bisect_right(self.line_starts, offset)
         node = _new_node(Node, (line, offset - self.line_starts[line - 1] + 1, NO_FIELDS))
-        siblings = frame.nodes.get(field.name)
+        siblings = frame.nodes.get(name)
+        if siblings is None:
+            frame.nodes[name] = [node]
+        elif field.repeated:
+            siblings.append(node)
+        else:
+            raise errors.second_time(self.tokens, place, field, siblings[0])
         try:
-            if not field.repeated:
-                if siblings is not None:
-                    raise errors.second_time(self.tokens, place, field, siblings[0])
-                frame.nodes[field.name] = [node]
-                setattr(frame.message, field.name, value)
-                return
-            if siblings is None:
-                frame.nodes[field.name] = [node]
+            if field.repeated:
+                getattr(frame.message, name).append(value)
             else:
-                siblings.append(node)
-            getattr(frame.message, field.name).append(value)
+                setattr(frame.message, name, value)
         except (ValueError, TypeError) as error:
             raise errors.wrong_value(self.tokens, at, field, error) from None
 
