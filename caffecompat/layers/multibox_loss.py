@@ -124,7 +124,7 @@ class MultiBoxLoss(Layer):
         total = loc.new_zeros(())
         if self.parts[0]:
             total = total + self.param.loc_weight * self._loc_losses(batch, matches).sum() / divisor
-        if len(self.parts) < 2 or self.parts[1]:
+        if self.parts[1]:
             total = total + self._conf_loss(batch, matches, negatives) / divisor
         return total
 
