@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -105,7 +106,9 @@ def make_files(name: str, prototxt: Path, folder: Path) -> dict[str, str]:
 def measure(python: str, setup: str, repeats: int) -> dict[str, float]:
     """Times in ms and growth of resident memory in bytes, from one fresh process."""
     code = CHILD.format(path=[str(ROOT), str(ROOT / "benchmarks")], setup=setup, repeats=repeats)
-    done = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True)
+    # Compiled modules are kept, as an installed package has them.
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True, env=environment)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
 
@@ -126,16 +129,18 @@ def main() -> None:
             if args.opencv_python:
                 loaders["opencv"] = (args.opencv_python, OPENCV, 2)
             results: dict[str, list[dict[str, float]]] = {loader: [] for loader in loaders}
-            for _ in range(args.runs):
+            for run in range(args.runs + 1):
                 for loader, (python, setup, repeats) in loaders.items():
-                    results[loader].append(measure(python, setup.format(**files), repeats))
+                    figures = measure(python, setup.format(**files), repeats)
+                    # The first run of all may have compiled modules.
+                    if run:
+                        results[loader].append(figures)
             middle = {
                 loader: {key: median(run[key] for run in runs) for key in runs[0]} for loader, runs in results.items()
             }
-            for loader, figures in middle.items():
+            for loader, values in middle.items():
                 print(
-                    f"{name:8} {loader:8} {figures['first']:9.1f} {figures['warm']:9.1f} "
-                    f"{figures['growth'] / size:14.2f}"
+                    f"{name:8} {loader:8} {values['first']:9.1f} {values['warm']:9.1f} {values['growth'] / size:14.2f}"
                 )
             ours, peer = middle["ours"], middle["torch"]
             print(

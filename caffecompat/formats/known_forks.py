@@ -28,7 +28,7 @@ _LAYER_FIELDS = {
     "MobileNet-YOLO": "reorg_param upsample_param relu6_param region_loss_param yolo_detection_output_param "
     "yolov3_detection_output_param yolov3_param yolo_seg_param segmentation_evaluate_param",
     "chuanqi305/ssd": "relu6_param",
-    "farmingyard/ShuffleNet": "shuffle_channel_param",
+    "ShuffleNet ports": "shuffle_channel_param",
     "cascade-rcnn": "roi_pooling_param psroi_pooling_param smooth_l1_loss_param bbox_reg_param decode_bbox_param "
     "detection_data_param eval_data_param hard_mining_param scale_route_param detection_group_loss_param "
     "detection_group_accuracy_param box_group_output_param proposal_target_param frcnn_output_param",
