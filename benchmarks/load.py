@@ -140,7 +140,7 @@ def main() -> None:
             }
             for loader, values in middle.items():
                 print(
-                    f"{name:8} {loader:8} {values['first']:9.1f} {values['warm']:9.1f} {values['growth'] / size:14.2f}"
+                    f"{name:8} {loader:8} {values['first']:9.1f} {values['warm']:9.1f} {values['growth'] / size:14.3f}"
                 )
             ours, peer = middle["ours"], middle["torch"]
             print(
