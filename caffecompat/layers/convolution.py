@@ -42,7 +42,9 @@ class _Windowed(Layer):
         param = self.spec.message.convolution_param
         kernel = self._sizes("kernel_size", param.kernel_size, "kernel", least=1)
         if kernel is None:
-            raise self.error("kernel_size is missing", hint="state kernel_size, or kernel_h and kernel_w")
+            raise self.error(
+                "kernel_size is missing", hint="state kernel_size, or kernel_h and kernel_w", kind=SchemaError
+            )
         stride = self._sizes("stride", param.stride, "stride", least=1)
         pad = self._sizes("pad", param.pad, "pad", least=0)
         dilation = self._sizes("dilation", param.dilation, "", least=1)

@@ -1,0 +1,128 @@
+"""Convolution, Deconvolution and Im2col beyond the recorded cases, and what they refuse."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from caffecompat.errors import SchemaError, ShapeError, UnsupportedError
+from tests.layers.single import single
+
+
+def conv(body, *shapes, type_="Convolution", **options):
+    filler = 'weight_filler { type: "gaussian" } bias_filler { type: "gaussian" }'
+    torch.manual_seed(0)
+    return single(type_, f"convolution_param {{ {filler} {body} }}", *shapes, **options)
+
+
+def im2col(body, shape):
+    return single("Im2col", f"convolution_param {{ {body} }}", shape)
+
+
+@pytest.mark.parametrize(
+    ("shape", "body", "weight"),
+    [
+        ((2, 3, 7), "kernel_size: 3 stride: 2 pad: 1", (4, 3, 3)),
+        ((2, 3, 5, 6), "kernel_size: 3 kernel_size: 2 stride: 2 stride: 1 pad: 0 pad: 1", (4, 3, 3, 2)),
+        ((2, 3, 5, 6, 4), "kernel_size: 3 dilation: 1 dilation: 2 dilation: 1 pad: 2", (4, 3, 3, 3, 3)),
+        ((2, 4, 5, 6), "kernel_size: 3 group: 2 force_nd_im2col: true engine: CAFFE", (4, 2, 3, 3)),
+    ],
+)
+def test_a_convolution_is_the_weights_times_im2col(shape, body, weight):
+    layer, x = conv(f"num_output: 4 {body}", shape), torch.randn(shape)
+    assert tuple(layer.weight.shape) == weight
+    columns = im2col(body, shape)(x)
+    group = shape[1] // weight[1]
+    rows = columns.reshape(shape[0], group, -1, columns[0, 0].numel())
+    top = torch.matmul(layer.weight.reshape(group, 4 // group, -1), rows).reshape(shape[0], 4, *columns.shape[2:])
+    top = top + layer.bias.reshape(1, 4, *[1] * (len(shape) - 2))
+    torch.testing.assert_close(layer(x), top)
+    assert layer.shapes(shape) == (tuple(top.shape),)
+    assert im2col(body, shape).shapes(shape) == (tuple(columns.shape),)
+
+
+@pytest.mark.parametrize("type_", ["Convolution", "Deconvolution"])
+@pytest.mark.parametrize("axis", [0, 2, 3])
+def test_the_channels_on_another_axis(type_, axis):
+    """The axes before the channels are so many images."""
+    shape = (2, 3, 4, 6, 5)[3 - axis :] if axis < 3 else (2, 3, 2, 4, 6)
+    layer, x = conv(f"num_output: 2 kernel_size: 3 axis: {axis}", shape, type_=type_), torch.randn(shape)
+    plain = conv("num_output: 2 kernel_size: 3", (1, *shape[axis:]), type_=type_)
+    assert torch.equal(layer.weight, plain.weight)
+    expected = plain(x.reshape(-1, *shape[axis:]))
+    torch.testing.assert_close(layer(x), expected.reshape(*shape[:axis], *expected.shape[1:]))
+    assert layer.shapes(shape) == (tuple(layer(x).shape),)
+
+
+def test_a_deconvolution_is_the_gradient_of_a_convolution():
+    body = "kernel_h: 4 kernel_w: 3 stride_h: 2 stride_w: 3 pad_h: 1 pad_w: 0 bias_term: false group: 2"
+    deconvolution = conv(f"num_output: 6 {body}", (2, 4, 5, 3), type_="Deconvolution")
+    x = torch.randn(2, 4, 5, 3)
+    top = deconvolution(x)
+    assert tuple(deconvolution.weight.shape) == (4, 3, 4, 3)
+    assert deconvolution.shapes((2, 4, 5, 3)) == (tuple(top.shape),)
+    convolution = conv(f"num_output: 4 {body}", tuple(top.shape))
+    convolution.give(0, deconvolution.weight.detach())
+    image = torch.zeros_like(top, requires_grad=True)
+    (gradient,) = torch.autograd.grad(convolution(image), image, x)
+    torch.testing.assert_close(top, gradient)
+
+
+def test_several_bottoms_share_the_weights():
+    layer = conv("num_output: 3 kernel_size: 2", (1, 2, 4, 4), (1, 2, 4, 4), tops=2)
+    assert layer.blob_names == ["weight", "bias"]
+    x, y = torch.randn(2, 1, 2, 4, 4)
+    for top, alone in zip(layer(x, y), (layer(x), layer(y)), strict=True):
+        assert torch.equal(top, alone)
+    with pytest.raises(ShapeError, match="same shape"):
+        conv("num_output: 3 kernel_size: 2", (1, 2, 4, 4), (1, 2, 4, 5), tops=2)
+
+
+def test_without_a_bias():
+    layer = conv("num_output: 3 kernel_size: 2 bias_term: false", (1, 2, 4, 4))
+    assert layer.blob_names == ["weight"]
+    assert list(layer.state_dict()) == ["weight"]
+
+
+def test_another_size_of_image_is_fine_and_other_channels_are_not():
+    layer = conv("num_output: 3 kernel_size: 2", (1, 2, 4, 4))
+    assert layer.shapes((5, 2, 9, 7)) == ((5, 3, 8, 6),)
+    with pytest.raises(ShapeError, match="4 axes with 2 channels on axis 1"):
+        layer.shapes((1, 3, 4, 4))
+    with pytest.raises(ShapeError, match="4 axes with 2 channels on axis 1"):
+        layer.shapes((1, 2, 4))
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "says"),
+    [
+        ("kernel_size: 3", SchemaError, "num_output is missing"),
+        ("num_output: 2", SchemaError, "kernel_size is missing"),
+        ("num_output: 2 kernel_size: 0", SchemaError, "kernel_size must be at least 1"),
+        ("num_output: 2 kernel_h: 3", SchemaError, "kernel_size must be at least 1, got 3, 0"),
+        ("num_output: 2 kernel_size: 3 kernel_h: 3 kernel_w: 3", SchemaError, "both kernel_size and kernel_h"),
+        ("num_output: 2 kernel_size: 3 stride: 1 stride_h: 3", SchemaError, "both stride and stride_h"),
+        ("num_output: 2 kernel_size: 3 kernel_size: 3 kernel_size: 3", SchemaError, "stated 3 times for 2 spatial"),
+        ("num_output: 2 kernel_size: 3 stride: 0", SchemaError, "stride must be at least 1"),
+        ("num_output: 2 kernel_size: 3 dilation: 0", SchemaError, "dilation must be at least 1"),
+        ("num_output: 3 kernel_size: 3 group: 2", ShapeError, "group 2 does not divide the 4 channels"),
+        ("num_output: 3 kernel_size: 3 group: 3", ShapeError, "group 3 does not divide the 4 channels"),
+        ("num_output: 2 kernel_size: 3 group: 0", ShapeError, "group 0"),
+        ("num_output: 2 kernel_size: 3 dilation: 3", ShapeError, "does not fit the bottom"),
+        ("num_output: 2 kernel_h: 3 kernel_w: 3 axis: 0", SchemaError, "kernel_h needs 2 spatial axes"),
+        ("num_output: 2 kernel_size: 3 axis: 4", ShapeError, "axis 4 is out of range"),
+        ("num_output: 2 kernel_size: 3 axis: 3", UnsupportedError, "over 0 spatial axes"),
+        ("num_output: 4294967295 kernel_size: 3", ShapeError, "at most 2147483647 values"),
+    ],
+)
+def test_refused(body, kind, says):
+    with pytest.raises(kind, match=says) as error:
+        conv(body, (1, 4, 5, 6))
+    assert error.value.layer == "l"
+
+
+def test_refuses_four_spatial_axes_and_a_deconvolution_of_nothing():
+    with pytest.raises(UnsupportedError, match="over 4 spatial axes"):
+        conv("num_output: 2 kernel_size: 1", (1, 2, 3, 3, 3, 3))
+    with pytest.raises(ShapeError, match="leaves nothing of the top"):
+        conv("num_output: 2 kernel_size: 1 pad: 2", (1, 2, 3, 3), type_="Deconvolution")
