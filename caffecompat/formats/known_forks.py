@@ -13,83 +13,66 @@ from caffecompat.schema import caffe_pb2
 
 # Fields of LayerParameter by fork: each holds the parameters of one of its layers.
 _LAYER_FIELDS = {
-    "Fast R-CNN and R-FCN": "roi_pooling_param smooth_l1_loss_param psroi_pooling_param box_annotator_ohem_param",
-    "PSPNet": "interp_param bn_param seg_accuracy_param mat_read_param mat_write_param dense_crf_param "
-    "domain_transform_param adaptive_bias_channel_param bias_channel_param unique_label_param",
-    "deeplab-v2": "interp_param seg_accuracy_param mat_read_param mat_write_param dense_crf_param "
-    "domain_transform_param adaptive_bias_channel_param bias_channel_param unique_label_param",
-    "segnet": "bn_param upsample_param dense_image_data_param",
-    "yjxiong/caffe": "bn_param seg_data_param roi_pooling_param batch_reduction_param",
-    "FlowNet2": "correlation_param flow_warp_param resample_param downsample_param augmentation_param "
-    "coeff_schedule_param l1_loss_param lpq_loss_param accum_param black_augmentation_param mean_param reader_param "
-    "writer_param",
-    "ncnn": "bn_param shuffle_channel_param reorg_param roi_align_param psroi_pooling_param interp_param "
-    "yolo_detection_output_param yolov3_detection_output_param roi_pooling_param smooth_l1_loss_param",
-    "MobileNet-YOLO": "reorg_param upsample_param relu6_param region_loss_param yolo_detection_output_param "
-    "yolov3_detection_output_param yolov3_param yolo_seg_param segmentation_evaluate_param",
-    "chuanqi305/ssd": "relu6_param",
-    "ShuffleNet ports": "shuffle_channel_param",
-    "cascade-rcnn": "roi_pooling_param psroi_pooling_param smooth_l1_loss_param bbox_reg_param decode_bbox_param "
-    "detection_data_param eval_data_param hard_mining_param scale_route_param detection_group_loss_param "
-    "detection_group_accuracy_param box_group_output_param proposal_target_param frcnn_output_param",
-    "CTPN": "lstm_param ctc_param transpose_param reverse_param bn_param roi_pooling_param smooth_l1_loss_param",
+    "Fast R-CNN and R-FCN": "box_annotator_ohem_param",
+    "PSPNet": "seg_accuracy_param mat_read_param mat_write_param dense_crf_param domain_transform_param "
+    "adaptive_bias_channel_param bias_channel_param unique_label_param",
+    "deeplab-v2": "seg_accuracy_param mat_read_param mat_write_param dense_crf_param domain_transform_param "
+    "adaptive_bias_channel_param bias_channel_param unique_label_param",
+    "segnet": "dense_image_data_param",
+    "yjxiong/caffe": "seg_data_param batch_reduction_param",
+    "FlowNet2": "downsample_param augmentation_param coeff_schedule_param l1_loss_param lpq_loss_param accum_param "
+    "black_augmentation_param mean_param reader_param writer_param",
+    "ncnn": "roi_align_param yolo_detection_output_param yolov3_detection_output_param",
+    "MobileNet-YOLO": "yolo_detection_output_param yolov3_detection_output_param yolov3_param yolo_seg_param "
+    "segmentation_evaluate_param",
+    "cascade-rcnn": "bbox_reg_param decode_bbox_param detection_data_param eval_data_param hard_mining_param "
+    "scale_route_param detection_group_loss_param detection_group_accuracy_param box_group_output_param "
+    "proposal_target_param frcnn_output_param",
+    "CTPN": "lstm_param ctc_param transpose_param reverse_param",
     "caffe-lstm": "lstm_param",
     "crnn.caffe": "ctc_loss_param continuation_indicator_param labelsequence_accuracy_param",
-    "caffe-face": "center_loss_param",
-    "happynear/caffe-windows": "normalize_param bn_param center_loss_param channel_scale_param focal_loss_param "
-    "flip_param local_param insanity_param triplet_loss_param general_triplet_loss_param inner_distance_param "
-    "margin_inner_product_param largemargin_inner_product_param label_specific_add_param smoothl1_param "
-    "roi_pooling_param psroi_pooling_param proposal_param resize_param pairwise_param noise_param",
+    "happynear/caffe-windows": "channel_scale_param focal_loss_param flip_param local_param insanity_param "
+    "triplet_loss_param general_triplet_loss_param inner_distance_param margin_inner_product_param "
+    "largemargin_inner_product_param label_specific_add_param smoothl1_param pairwise_param noise_param",
     "NVIDIA/caffe": "trt_param detectnet_groundtruth_param detectnet_augmentation_param",
-    "microsoft/caffe": "roi_pooling_param psroi_pooling_param smooth_l1_loss_param box_annotator_ohem_param "
-    "mil_param mil_data_param",
-    "intel/caffe": "smooth_l1_loss_param psroi_pooling_param roi_pooling_param box_annotator_ohem_param reorg_param "
-    "region_loss_param split_param spatial_dropout_param mn_activation_param mn_grad_compress_param "
-    "quantization_param eval_detection_param",
-    "synopsys-caffe": "interp_param bn_param upsample_param shuffle_channel_param reorg_param correlation_param "
-    "flow_warp_param resample_param proposal_param roi_align_param roi_pooling_param smooth_l1_loss_param "
-    "resize_bilinear_param resize_nearest_neighbor_param depth_to_space_param space_to_depth_param pad_param "
-    "gather_param squeeze_param reduce_mean_param layer_norm_param hard_sigmoid_param selu_param",
+    "microsoft/caffe": "box_annotator_ohem_param mil_param mil_data_param",
+    "intel/caffe": "box_annotator_ohem_param split_param spatial_dropout_param mn_activation_param "
+    "mn_grad_compress_param quantization_param eval_detection_param",
+    "synopsys-caffe": "roi_align_param resize_bilinear_param resize_nearest_neighbor_param depth_to_space_param "
+    "space_to_depth_param pad_param gather_param squeeze_param reduce_mean_param layer_norm_param "
+    "hard_sigmoid_param selu_param",
     "CPM (convolutional pose machines)": "cpm_transform_param",
 }
 
 _HALF = "NVIDIA/caffe and OpenCV: half-precision weights"
-_FIVE_BLOBS = "NVIDIA/caffe: a BatchNorm of five blobs"
 
 # Fields that forks add to messages which we share with them.
 _SHARED_FIELDS = {
-    ("ConvolutionParameter", "hole"): "deeplab-v1 and yjxiong/caffe; BVLC calls it dilation",
-    ("PoolingParameter", "ceil_mode"): "cascade-rcnn; BVLC calls it round_mode",
     ("PoolingParameter", "avg_include_pad"): "intel/caffe",
     ("LossParameter", "weight_by_label_freqs"): "segnet",
     ("DropoutParameter", "scale_train"): "several forks",
-    ("BatchNormParameter", "scale_filler"): _FIVE_BLOBS,
-    ("BatchNormParameter", "bias_filler"): _FIVE_BLOBS,
-    ("BatchNormParameter", "scale_bias"): _FIVE_BLOBS,
     ("BlobProto", "raw_data"): _HALF,
     ("BlobProto", "raw_data_type"): _HALF,
     ("BlobProto", "raw_diff"): _HALF,
     ("BlobProto", "raw_diff_type"): _HALF,
 }
 
-# Layer types by fork, for those whose layers have no parameters of their own or are known by their type.
+# Layer types by fork, of those whose layers have no parameters of their own or are known by their type.
 _LAYER_TYPES = {
-    "Interp": "PSPNet, deeplab-v2, synopsys-caffe, ncnn",
-    "Upsample": "segnet, MobileNet-YOLO and other YOLO forks",
-    "BN": "PSPNet, segnet, yjxiong/caffe",
-    "ROIPooling": "Fast R-CNN and its descendants, cascade-rcnn",
-    "PSROIPooling": "R-FCN and its descendants",
-    "Proposal": "Faster R-CNN forks in C++",
-    "Axpy": "SENet",
-    "DepthwiseConvolution": "yonghenglh6/DepthwiseConvolution and several forks",
-    "ConvolutionDepthwise": "synopsys-caffe and several forks",
-    "ShuffleChannel": "ports of ShuffleNet",
-    "ReLU6": "ports of MobileNet",
-    "Correlation": "FlowNet2",
-    "FlowWarp": "FlowNet2",
-    "Resample": "FlowNet2",
-    "Reorg": "ports of YOLO",
-    "CenterLoss": "caffe-face",
+    "BoxAnnotatorOHEM": "R-FCN and its descendants",
+    "Correlation1D": "FlowNet2",
+    "DenseCRF": "deeplab-v2 and PSPNet",
+    "DenseImageData": "segnet",
+    "ImageSegData": "deeplab-v2 and PSPNet",
+    "L1Loss": "FlowNet2 and NVIDIA/caffe",
+    "Lstm": "caffe-lstm and CTPN",
+    "ROIAlign": "cascade-rcnn and synopsys-caffe",
+    "RegionLoss": "MobileNet-YOLO and intel/caffe",
+    "SegAccuracy": "deeplab-v2 and PSPNet",
+    "SmoothL1LossOHEM": "microsoft/caffe and intel/caffe",
+    "SoftmaxWithLossOHEM": "microsoft/caffe and intel/caffe",
+    "Yolov3DetectionOutput": "MobileNet-YOLO",
+    "YoloDetectionOutput": "MobileNet-YOLO",
 }
 
 

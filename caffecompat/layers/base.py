@@ -176,6 +176,10 @@ class Layer(nn.Module):
 
 L = TypeVar("L", bound=type[Layer])
 _REGISTRY: dict[str, type[Layer]] = {}
+# Of the types that mean several layers: their modules, and what chooses among them.
+Chooser = Callable[[LayerSpec, Sequence[Shape]], type[Layer]]
+_MEANINGS: dict[str, tuple[type[Layer], ...]] = {}
+_CHOOSERS: dict[str, Chooser] = {}
 
 
 def layer(*names: str) -> Callable[[L], L]:
@@ -192,9 +196,34 @@ def layer(*names: str) -> Callable[[L], L]:
     return register
 
 
+def meanings(name: str, *classes: type[Layer]) -> Callable[[Chooser], Chooser]:
+    """Register what chooses the module class of a layer type that means different layers in different forks.
+
+    Args:
+        name: the type.
+        classes: all that may be chosen, the commonest first.
+
+    The function decorated takes the layer's spec and the shapes of its bottoms; where they do not tell, it raises
+    an error that says how to choose.
+    """
+
+    def register(choose: Chooser) -> Chooser:
+        layer(name)(classes[0])
+        _MEANINGS[name] = classes
+        _CHOOSERS[name] = choose
+        return choose
+
+    return register
+
+
 def registered() -> dict[str, type[Layer]]:
-    """The module class of every layer type that is implemented."""
+    """The module class of every layer type that is implemented; the commonest if it has several meanings."""
     return dict(_REGISTRY)
+
+
+def meanings_of(name: str) -> tuple[type[Layer], ...]:
+    """All module classes of an implemented layer type."""
+    return _MEANINGS.get(name) or (_REGISTRY[name],)
 
 
 def build(spec: LayerSpec, bottoms: Sequence[Shape]) -> Layer:
@@ -204,13 +233,15 @@ def build(spec: LayerSpec, bottoms: Sequence[Shape]) -> Layer:
         SchemaError: a field within the layer that the schema does not know.
         UnsupportedError: the type is known and not implemented.
         ShapeError: the bottoms do not fit.
+        CaffeCompatError: the type has several meanings, and nothing tells which is meant.
     """
     cls = _REGISTRY.get(spec.type)
     if cls is None:
         hint = did_you_mean(spec.type, set(_REGISTRY) - set(LAYER_TYPES))
         raise spec.error(f"layer type {spec.type} is not implemented", hint=hint, kind=UnsupportedError)
     try:
-        return cls(spec, bottoms)
+        choose = _CHOOSERS.get(spec.type)
+        return (choose(spec, bottoms) if choose else cls)(spec, bottoms)
     except CaffeCompatError as error:
         spec.locate(error)
         raise

@@ -1,7 +1,8 @@
 """The one table of layer types: names old and new, parameter messages, numbers of bottoms and tops.
 
 Sources: the `ExactNumBottomBlobs` family of Caffe's layer headers, and `upgrade_proto.cpp` for the names
-that a type had in V1 nets (an enum) and in V0 nets (a lower-case string).
+that a type had in V1 nets (an enum) and in V0 nets (a lower-case string). Behind them the layers of other forks;
+a type that means different layers in different forks has the fields and numbers of all of them in its row.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ _ROWS = (
     _source("MemoryData", "memory_data_param", "transform_param", tops=(2, 2), v1="MEMORY_DATA"),
     _loss("MultiBoxLoss", "multibox_loss_param", bottoms=(4, 4)),
     _loss("MultinomialLogisticLoss", v1="MULTINOMIAL_LOGISTIC_LOSS", v0="multinomial_logistic_loss"),
-    LayerType("Normalize", ("norm_param",)),
+    LayerType("Normalize", ("norm_param", "normalize_param"), tops=(1, 2)),
     _neuron("PReLU", "prelu_param"),
     LayerType("Parameter", ("parameter_param",), (0, 0)),
     LayerType("Permute", ("permute_param",)),
@@ -127,7 +128,7 @@ _ROWS = (
     _loss("SigmoidCrossEntropyLoss", v1="SIGMOID_CROSS_ENTROPY_LOSS"),
     LayerType("Silence", (), (1, MANY), (0, 0), v1="SILENCE"),
     LayerType("Slice", ("slice_param",), (1, 1), (1, MANY), v1="SLICE"),
-    _loss("SmoothL1Loss", bottoms=(2, 3)),
+    _loss("SmoothL1Loss", "smooth_l1_loss_param", bottoms=(2, 4)),
     LayerType("Softmax", ("softmax_param",), v1="SOFTMAX", v0="softmax"),
     _loss("SoftmaxWithLoss", "softmax_param", tops=(1, 2), v1="SOFTMAX_LOSS", v0="softmax_loss"),
     LayerType("Split", (), (1, 1), (1, MANY), v1="SPLIT", v0="split"),
@@ -137,6 +138,31 @@ _ROWS = (
     LayerType("Tile", ("tile_param",)),
     _source("VideoData", "video_data_param", "data_param", "transform_param"),
     _source("WindowData", "window_data_param", "transform_param", tops=(2, 2), v1="WINDOW_DATA", v0="window_data"),
+    # Layers of other forks.
+    LayerType("Axpy", (), (3, 3)),
+    LayerType("BN", ("bn_param",)),
+    _loss("CenterLoss", "center_loss_param"),
+    LayerType("ConvolutionDepthwise", ("convolution_param",)),
+    LayerType("Correlation", ("correlation_param",), (2, 2)),
+    LayerType("DepthwiseConvolution", ("convolution_param",), (1, MANY), (1, MANY), True),
+    LayerType("FlowWarp", ("flow_warp_param",), (2, 2)),
+    _neuron("HardSwish"),
+    LayerType("Interp", ("interp_param",)),
+    LayerType("MaxUnpool", ("pooling_param",), (2, 2)),
+    _neuron("Mish"),
+    LayerType("NormalizeBBox", ("norm_param",)),
+    LayerType("PSROIPooling", ("psroi_pooling_param",), (2, 2)),
+    LayerType("Padding", ("padding_param",)),
+    LayerType("Proposal", ("proposal_param",), (3, 3), (1, 2)),
+    LayerType("ROIPooling", ("roi_pooling_param",), (2, 2)),
+    _neuron("ReLU6", "relu6_param"),
+    LayerType("Region", ("region_param", "region_loss_param")),
+    LayerType("Reorg", ("reorg_param",)),
+    LayerType("Resample", ("resample_param",), (1, 2)),
+    LayerType("Resize", ("resize_param",)),
+    LayerType("ShuffleChannel", ("shuffle_channel_param",)),
+    _neuron("Sign"),
+    LayerType("Upsample", ("upsample_param",), (1, 2)),
 )
 
 LAYER_TYPES: dict[str, LayerType] = {row.name: row for row in _ROWS}

@@ -37,7 +37,7 @@ name: "old" input: "data" input_dim: 1 input_dim: 1 input_dim: 28 input_dim: 28 
 layers { name: "conv" type: CONVOLUTION bottom: "data" top: "conv" blobs_lr: 1 blobs_lr: 2 weight_decay: 1
   convolution_param { num_output: 20 kernel_size: 5 weight_filler { type: "gaussian" std: 0.01 } } }
 layers { name: "relu" type: RELU bottom: "conv" top: "conv" }
-layers { name: "prob" type: SOFTMAX bottom: "conv" top: "prob" interp_param { zoom_factor: 2 } }
+layers { name: "prob" type: SOFTMAX bottom: "conv" top: "prob" dense_crf_param { zoom_factor: 2 } }
 """
 V0 = b"""\
 input: "data" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 8
@@ -101,8 +101,8 @@ def attempt(data: bytes) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CaffeCompatWarning)
         net = parse_net(data, "mutated.prototxt")
-        build_graph(net, "TRAIN", stages=["a"], ignore_fields=["unknown", "interp_param"])
-        build_graph(net, "TEST", level=1, ignore_fields=["unknown", "interp_param"])
+        build_graph(net, "TRAIN", stages=["a"], ignore_fields=["unknown", "dense_crf_param"])
+        build_graph(net, "TEST", level=1, ignore_fields=["unknown", "dense_crf_param"])
 
 
 def prototxts(count: int, seed: int = 0, first: int = 0) -> Outcome:

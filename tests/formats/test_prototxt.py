@@ -203,8 +203,8 @@ def test_unknown_fields_are_kept() -> None:
         """\
         layer { name: "a" }
         layer {
-          convolution_param { hole: 2, num_output: 3 }
-          interp_param < zoom: [1, 2] pad: - 1; name: 'a' "b" inner: [{x: .5f}, {}] >   # gone
+          convolution_param { gap: 2, num_output: 3 }
+          dense_crf_param < zoom: [1, 2] pad: - 1; name: 'a' "b" inner: [{x: .5f}, {}] >   # gone
         }
         mode: FAST none: []
         """,
@@ -218,7 +218,7 @@ def test_unknown_fields_are_kept() -> None:
         ]
     )
     interp = """\
-interp_param {
+dense_crf_param {
   zoom: 1
   zoom: 2
   pad: -1
@@ -231,12 +231,12 @@ interp_param {
 }"""
     file = "net.prototxt"
     assert parsed.unknown == (
-        UnknownField(("layer", 1, "convolution_param", 0), "hole", "hole: 2", Position(file, 3, 31)),
-        UnknownField(("layer", 1), "interp_param", interp, Position(file, 4, 11)),
+        UnknownField(("layer", 1, "convolution_param", 0), "gap", "gap: 2", Position(file, 3, 31)),
+        UnknownField(("layer", 1), "dense_crf_param", interp, Position(file, 4, 11)),
         UnknownField((), "mode", "mode: FAST", Position(file, 6, 9)),
         UnknownField((), "none", "none: []", Position(file, 6, 20)),
     )
-    assert "interp_param" not in parsed.root.find("layer", 1).fields
+    assert "dense_crf_param" not in parsed.root.find("layer", 1).fields
 
 
 FAULTS = {

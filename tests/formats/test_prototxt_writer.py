@@ -86,9 +86,9 @@ layer {
   type: "Convolution"
   convolution_param {
     num_output: 3
-    hole: 2
+    gap: 2
   }
-  interp_param {
+  dense_crf_param {
     zoom_factor: 2
     inner {
       a: 'b' "c"
@@ -112,8 +112,8 @@ def test_unknown_bytes_that_are_not_utf8_are_escaped(tmp_path: Path) -> None:
 
 
 def test_an_unknown_field_is_never_dropped() -> None:
-    unknown = UnknownField(("layer", 1), "hole", "hole: 2", Position(None, 1, 1))
-    with pytest.raises(UsageError, match="there is no message layer/1 in which to write the unknown field 'hole'"):
+    unknown = UnknownField(("layer", 1), "gap", "gap: 2", Position(None, 1, 1))
+    with pytest.raises(UsageError, match="there is no message layer/1 in which to write the unknown field 'gap'"):
         write_text(Net(layer=[caffe_pb2.LayerParameter()]), [unknown])
 
 

@@ -253,7 +253,7 @@ def test_propagate_down():
         ("CONVOLUTION", 'today it is written "Convolution"'),
         ("innerproduct", 'today it is written "InnerProduct"'),
         ("relu", 'today it is written "ReLU"'),
-        ("Interp", "it is a layer of PSPNet"),
+        ("DenseCRF", "it is a layer of deeplab-v2"),
         ("", None),
     ],
 )
@@ -279,7 +279,7 @@ def test_unknown_field_in_a_computed_layer():
 
 
 def test_unknown_field_names_its_forks():
-    error = refused(DATA + relu("data", "x", more="interp_param { zoom_factor: 2 }"), SchemaError)
+    error = refused(DATA + relu("data", "x", more="dense_crf_param { zoom_factor: 2 }"), SchemaError)
     assert "PSPNet" in str(error.hint)
 
 
