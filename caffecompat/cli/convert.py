@@ -11,7 +11,6 @@ import click
 from caffecompat.cli.options import net_argument, net_options, preprocessing_options
 
 if TYPE_CHECKING:
-    from caffecompat.cli.opening import Opened
     from caffecompat.net import Net
 
 
@@ -61,24 +60,26 @@ def command(
     substitution is told. Without weights the parameters come from the net's fillers. An existing output is replaced,
     whole, when the new one is complete; an input never is.
     """  # noqa: D301
+    from caffecompat.cli.files import keep_inputs
     from caffecompat.cli.opening import open_net
-    from caffecompat.export.suffixes import suffix_of
+    from caffecompat.export.suffixes import check_target
 
     target = output or Path(_stem(net) + ".pt2")
-    suffix_of(target)
-    _keep_inputs(target, [net, weights, labels])
+    check_target(target, embed_preprocessing)
+    keep_inputs(target, [net, weights, labels])
     chosen = _recipe(recipe, options)
     preparing = {"mean": mean, "scale": scale, "channels": channels, "labels": labels}
     opened = open_net(net, weights, input_shapes, rules, preparing)
     for note in opened.notes:
         click.echo(note, err=True)
-    _tell_weights(opened, weights)
     made, record = opened.net, opened.preprocessing
     if chosen is not None:
         from caffecompat.export.applying import apply_recipe
 
         made, record = apply_recipe(made, chosen[0], chosen[1], record)
         click.echo(f"changed by the recipe {chosen[0].stem}", err=True)
+        if made.filled:
+            click.echo(f"the recipe left to their fillers: {', '.join(made.filled)}", err=True)
 
     from caffecompat.export import export
 
@@ -99,14 +100,6 @@ def _stem(net: Path) -> str:
     return name or net.name
 
 
-def _keep_inputs(target: Path, sources: Sequence[Path | None]) -> None:
-    from caffecompat.errors import UsageError
-
-    for source in sources:
-        if source is not None and target.exists() and source.exists() and target.samefile(source):
-            raise UsageError(f"{target} is an input of this conversion", hint="choose another file with -o")
-
-
 def _recipe(recipe: str | None, options: Sequence[str]) -> tuple[Path, dict[str, str]] | None:
     from caffecompat.errors import UsageError, quoted
     from caffecompat.export.recipes import find_recipe
@@ -122,17 +115,6 @@ def _recipe(recipe: str | None, options: Sequence[str]) -> tuple[Path, dict[str,
             raise UsageError(f"--set expects NAME=VALUE, got {quoted(option)}")
         values[name] = value
     return find_recipe(recipe), values
-
-
-def _tell_weights(opened: Opened, weights: Path | None) -> None:
-    """Say which parameters are not the file's, and which of the file's were not wanted."""
-    filled = opened.net.filled
-    if weights is None:
-        click.echo("no weights: the parameters came from the net's fillers", err=True)
-    elif filled:
-        click.echo(f"not in {weights}, left to their fillers: {', '.join(filled)}", err=True)
-    if opened.unused:
-        click.echo(f"in {weights}, but not in the net: {', '.join(opened.unused)}", err=True)
 
 
 def _tell_blobs(net: Net) -> None:

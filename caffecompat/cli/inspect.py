@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +13,6 @@ from caffecompat.cli.options import named_shapes, net_options
 
 if TYPE_CHECKING:
     from caffecompat.graph.analysis import LayerCost
-    from caffecompat.graph.spec import Dialect, Phase
     from caffecompat.net import Net
 
 COLUMNS = ("layer", "type", "output", "parameters", "multiply-adds", "memory access", "sees", "stride")
@@ -26,13 +25,9 @@ NUMBERS = ("parameters", "multiply-adds", "memory access", "sees", "stride")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of a table.")
 def command(
     net: Path,
-    phase: str,
-    level: int,
-    stages: tuple[str, ...],
-    dialect: str,
-    ignore_fields: tuple[str, ...],
     input_shapes: tuple[tuple[str, tuple[int, ...]], ...],
     as_json: bool,
+    **rules: Any,
 ) -> None:
     """Show each layer's output shape, parameters and work, and what its values see of the input.
 
@@ -41,19 +36,13 @@ def command(
     reads (input, weights) and writes. What a value sees (its receptive field) and the stride are in pixels of the
     input, height x width where they differ. No weights are needed.
     """
-    from caffecompat.formats import read_net
-    from caffecompat.graph import build_graph
+    from caffecompat.cli.opening import read_graph
     from caffecompat.graph.analysis import analyse
     from caffecompat.net import Net
 
-    graph = build_graph(
-        read_net(net),
-        cast("Phase", phase),
-        level=level,
-        stages=stages,
-        dialect=cast("Dialect", dialect),
-        ignore_fields=ignore_fields,
-    )
+    graph, notes = read_graph(net, **rules)
+    for note in notes:
+        click.echo(note, err=True)
     made = Net(graph, named_shapes(input_shapes, [key.name for key in graph.inputs]))
     parameters = [[tuple(blob.shape) for blob in layer.blobs] for layer in made.layers]
     costs = analyse(graph, made.blob_shapes, parameters)

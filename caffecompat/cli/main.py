@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+import caffecompat
 from caffecompat.cli.errors import run_guarded
 
 COMMANDS = {
@@ -59,12 +60,7 @@ class LazyGroup(click.Group):
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if not value or ctx.resilient_parsing:
         return
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        click.echo(f"caffecompat {version('caffecompat')}")
-    except PackageNotFoundError:
-        click.echo("caffecompat, not installed")
+    click.echo(f"caffecompat {caffecompat.__version__}")
     ctx.exit()
 
 

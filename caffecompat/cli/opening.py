@@ -31,14 +31,12 @@ class Opened:
     Attributes:
         net: the net, in `.eval()`.
         preprocessing: what turns a picture into its input; read before data layers were replaced.
-        notes: what was substituted, in sentences.
-        unused: names of the layers in the weight file that the net lacks.
+        notes: what was substituted, and whose parameters are not the weight file's, in sentences.
     """
 
     net: Net
     preprocessing: Preprocessing
     notes: list[str] = field(default_factory=list)
-    unused: tuple[str, ...] = ()
 
 
 def open_net(
@@ -63,9 +61,7 @@ def open_net(
     net = Net(graph)
     built = {key.name: net.blob_shapes[key] for key in net.graph.inputs}
     record = Preprocessing.from_graph(whole, base_dir=prototxt.parent, input_shapes=built, **preparing)
-    unused = net.copy_from(weights).unused if weights is not None else ()
-    net.fill()
-    return Opened(net.eval(), record, [*notes, *dropped, *replaced], unused)
+    return Opened(net.eval(), record, [*notes, *dropped, *replaced, *_take_weights(net, weights)])
 
 
 def read_graph(
@@ -102,6 +98,16 @@ def read_graph(
         if graph is None:
             raise
         return graph, ["its layers make a net in phase TRAIN only: that phase was taken"]
+
+
+def _take_weights(net: Net, weights: Path | None) -> list[str]:
+    """Give the net its parameters; a note where they are not the file's, and where the file's were not wanted."""
+    unused = net.copy_from(weights).unused if weights is not None else ()
+    net.fill()
+    if weights is None:
+        return ["no weights: the parameters came from the net's fillers"]
+    notes = [f"not in {weights}, left to their fillers: {', '.join(net.filled)}"] if net.filled else []
+    return notes + ([f"in {weights}, but not in the net: {', '.join(unused)}"] if unused else [])
 
 
 def _fed_by_caller(graph: Graph, given: Mapping[str, Shape]) -> tuple[Graph, list[str]]:

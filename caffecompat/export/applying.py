@@ -12,6 +12,7 @@ from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import CaffeCompatError, FormatError, UsageError, context, quoted
 from caffecompat.export.rebuild import blobs_by_name, net_message, rebuild
 from caffecompat.net import Net
+from caffecompat.schema import caffe_pb2
 
 
 def apply_recipe(
@@ -47,7 +48,10 @@ def apply_recipe(
             raise
         except Exception as error:
             raise CaffeCompatError(f"the recipe failed: {type(error).__name__}: {error}") from error
-    return rebuild(net, message, blobs), record
+        if not isinstance(message, caffe_pb2.NetParameter) or not isinstance(blobs, dict):
+            got = f"{type(message).__name__} and {type(blobs).__name__}"
+            raise CaffeCompatError(f"expected `convert` to return a NetParameter and a dict, got {got}")
+        return rebuild(net, message, blobs), record
 
 
 def _load(path: Path) -> ModuleType:
@@ -57,8 +61,8 @@ def _load(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (SyntaxError, ValueError, ImportError) as error:
-        raise FormatError(f"expected a recipe, a Python file: {error}", file=path) from error
+    except Exception as error:
+        raise FormatError(f"expected a recipe: {type(error).__name__}: {error}", file=path) from error
     if not callable(getattr(module, "convert", None)):
         raise FormatError(
             "expected a recipe: it has no function `convert`",

@@ -13,11 +13,11 @@ from torch import Tensor
 
 import caffecompat
 from caffecompat.data.preprocessing import Preprocessing
-from caffecompat.errors import CaffeCompatError, CaffeCompatWarning, UsageError
+from caffecompat.errors import CaffeCompatError, CaffeCompatWarning
 from caffecompat.export.caffe import export_caffemodel, export_hdf5, export_prototxt
 from caffecompat.export.pt import export_pt
 from caffecompat.export.safetensors import export_safetensors
-from caffecompat.export.suffixes import suffix_of
+from caffecompat.export.suffixes import check_target
 from caffecompat.formats import atomic_write
 from caffecompat.net import Net
 
@@ -43,9 +43,9 @@ def export(
 ) -> list[Path]:
     """Write a net to a file, replacing the file whole if it exists.
 
-    Every format carries the preprocessing, the version of caffecompat and the SHA-256 of the sources: as
-    metadata in `.pt2`, `.safetensors` and `.pt`, as comments in `.prototxt`, and for `.caffemodel` and
-    `.caffemodel.h5` in a file beside it, `<name>.preprocessing.json`.
+    The preprocessing, the version of caffecompat and the SHA-256 of the sources go with it: as metadata in `.pt2`,
+    `.safetensors` and `.pt`, as comments in `.prototxt`. `.caffemodel` and `.caffemodel.h5` have no place for them:
+    they get the preprocessing alone, in a file beside them, `<name>.preprocessing.json`.
 
     Args:
         net: the net; it does not change.
@@ -65,10 +65,8 @@ def export(
         CaffeCompatError: the file cannot be written, or the net does not fit the format.
     """
     path = Path(path)
-    suffix = suffix_of(path)
+    suffix = check_target(path, embed_preprocessing)
     record = net.preprocessing if preprocessing is None else preprocessing
-    if embed_preprocessing and suffix != ".pt2":
-        raise UsageError(f"preprocessing can be embedded in .pt2 only, not in {suffix}")
     metadata = {
         "caffecompat_version": caffecompat.__version__,
         "preprocessing": record.to_json(),

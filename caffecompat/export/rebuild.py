@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from caffecompat.errors import UnsupportedError, quoted
+from caffecompat.errors import UnsupportedError, WeightsError, quoted
 from caffecompat.formats.parsed import Parsed
 from caffecompat.formats.weights import LayerWeights, WeightBlob, Weights
 from caffecompat.graph import build_graph
@@ -73,6 +73,8 @@ def rebuild(net: Net, message: caffe_pb2.NetParameter, blobs: Blobs) -> Net:
         LayerWeights(name, "", tuple(WeightBlob(np.ascontiguousarray(blob, np.float32)) for blob in theirs))
         for name, theirs in blobs.items()
     )
-    rebuilt.copy_from(Weights(layers))
+    unused = rebuilt.copy_from(Weights(layers)).unused
+    if unused:
+        raise WeightsError(f"there are blobs for layers that the new net lacks: {', '.join(unused)}")
     rebuilt.fill()
     return rebuilt.train(net.training)

@@ -16,6 +16,18 @@ SUFFIXES = {
 }
 
 
+def check_target(path: Path, embed_preprocessing: bool) -> str:
+    """The format that a path asks for, if it can hold what it is to hold.
+
+    Raises:
+        UsageError: there is no such format, or it has no graph to embed preprocessing in.
+    """
+    suffix = suffix_of(path)
+    if embed_preprocessing and suffix != ".pt2":
+        raise UsageError(f"preprocessing can be embedded in .pt2 only, not in {suffix}")
+    return suffix
+
+
 def suffix_of(path: Path) -> str:
     """The format that a path asks for.
 

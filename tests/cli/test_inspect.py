@@ -59,6 +59,18 @@ def test_input_shape(tmp_path):
     assert "outputs: fc 7x5" in inspect(net(tmp_path), "--input-shape", "7,3,5,5").stdout
 
 
+def test_phase_of_a_training_file(tmp_path):
+    """As `convert` does: a net that phase TEST leaves without its data is taken in phase TRAIN."""
+    path = net(tmp_path)
+    data = 'layer { name: "data" type: "Input" top: "data" include { phase: TRAIN } '
+    data += "input_param { shape { dim: 2 dim: 3 dim: 9 dim: 8 } } }"
+    path.write_text(NET.replace('input: "data" input_shape { dim: 2 dim: 3 dim: 9 dim: 8 }', data))
+    done = inspect(path)
+    assert done.stdout.startswith("tiny, phase TRAIN\n")
+    assert "in phase TRAIN only: that phase was taken" in done.stderr
+    assert "unknown bottom" in inspect(path, "--phase", "TEST", status=1).stderr
+
+
 def test_faults(tmp_path):
     assert "Error: " in inspect(tmp_path / "gone.prototxt", status=1).stderr
     path = net(tmp_path)

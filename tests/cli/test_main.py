@@ -7,6 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+import caffecompat
 from caffecompat.cli.errors import run_guarded
 from caffecompat.cli.main import COMMANDS, main
 from caffecompat.errors import CaffeCompatError, CaffeCompatWarning, UsageError
@@ -19,6 +20,10 @@ def test_every_command_is_there_and_has_help(name):
     result = CliRunner().invoke(main, [name, "--help"])
     assert result.exit_code == 0
     assert "--help" in result.stdout
+
+
+def test_version():
+    assert CliRunner().invoke(main, ["--version"]).stdout == f"caffecompat {caffecompat.__version__}\n"
 
 
 def test_unknown_command_is_wrong_usage():

@@ -6,7 +6,7 @@ import pytest
 
 import caffecompat
 from caffecompat.data.preprocessing import Preprocessing
-from caffecompat.errors import CaffeCompatError, FormatError, UnsupportedError, UsageError
+from caffecompat.errors import CaffeCompatError, FormatError, UnsupportedError, UsageError, WeightsError
 from caffecompat.export.applying import apply_recipe
 from caffecompat.export.recipes import find_recipe, list_recipes
 
@@ -58,7 +58,7 @@ def test_own_recipe(net, tmp_path):
     assert new.layer("fc").blobs[0].tolist() == [[15.0, 15.0], [15.0, 15.0]]
 
 
-@pytest.mark.parametrize("text", ["def convert(:", "import a_module_that_is_not_there", "x = 1", "\0"])
+@pytest.mark.parametrize("text", ["def convert(:", "import a_module_that_is_not_there", "x = 1", "x = y", "\0"])
 def test_no_recipe(net, tmp_path, text):
     path = tmp_path / "bad.py"
     path.write_text(text)
@@ -72,6 +72,21 @@ def test_a_recipe_that_fails(net, tmp_path):
     path.write_text("def convert(net, weights):\n    return weights['gone']\n")
     with pytest.raises(CaffeCompatError, match="the recipe failed: KeyError: 'gone'"):
         apply(net, path)
+
+
+def test_a_recipe_that_returns_something_else(net, tmp_path):
+    path = tmp_path / "swapped.py"
+    path.write_text("def convert(net, weights):\n    return weights, net\n")
+    with pytest.raises(CaffeCompatError, match="expected `convert` to return a NetParameter and a dict, got dict and"):
+        apply(net, path)
+
+
+def test_blobs_for_no_layer(net, tmp_path):
+    path = tmp_path / "misnamed.py"
+    path.write_text("def convert(net, weights):\n    return net, {'fc9': weights['fc']}\n")
+    with pytest.raises(WeightsError, match="blobs for layers that the new net lacks: fc9") as caught:
+        apply(net, path)
+    assert caught.value.file == str(path)
 
 
 def test_two_layers_of_one_name(tmp_path):

@@ -97,8 +97,6 @@ def open_session(
     opened = open_net(prototxt, weights, input_shapes, rules, {**preparing, **resizing})
     for note in opened.notes:
         tell(note)
-    if weights is not None and opened.net.filled:
-        tell(f"not in {weights}, left to their fillers: {', '.join(opened.net.filled)}")
     return Session(opened.net.to(target), opened.preprocessing, target)
 
 
