@@ -2,10 +2,13 @@
 
 from caffecompat.layers import (
     accuracy,
+    channels,
     convolution,
     data,
     detection,
     elementwise,
+    fork_neurons,
+    fork_normalization,
     infogain,
     inner_product,
     joining,
@@ -21,15 +24,19 @@ from caffecompat.layers import (
     scale,
     selecting,
     softmax,
+    upsampling,
 )
 from caffecompat.layers.base import Layer, Shape, build, layer, registered
 
 FAMILIES = (
     accuracy,
+    channels,
     convolution,
     data,
     detection,
     elementwise,
+    fork_neurons,
+    fork_normalization,
     infogain,
     inner_product,
     joining,
@@ -45,6 +52,7 @@ FAMILIES = (
     scale,
     selecting,
     softmax,
+    upsampling,
 )
 
 __all__ = ["Layer", "Shape", "build", "layer", "registered"]

@@ -47,9 +47,19 @@ class _Windowed(Layer):
             )
         stride = self._sizes("stride", param.stride, "stride", least=1)
         pad = self._sizes("pad", param.pad, "pad", least=0)
-        dilation = self._sizes("dilation", param.dilation, "", least=1)
+        dilation = self._dilation()
         ones = (1,) * self.spatial_axes
         return Window(kernel, stride or ones, pad or (0,) * self.spatial_axes, dilation or ones)
+
+    def _dilation(self) -> Ints | None:
+        """Stated as dilation, or as hole or hole_h and hole_w in nets of DeepLab v1."""
+        param = self.spec.message.convolution_param
+        holes = [name for name in ("hole", "hole_h", "hole_w") if param.HasField(name)]
+        if holes and param.dilation:
+            raise self.error(f"both dilation and {holes[0]} are stated", hint="state one", kind=SchemaError)
+        if holes:
+            return self._sizes("hole", [param.hole] if param.HasField("hole") else [], "hole", least=1)
+        return self._sizes("dilation", param.dilation, "", least=1)
 
     def _sizes(self, name: str, values: Sequence[int], pair: str, *, least: int) -> Ints | None:
         """One value for each spatial axis. Caffe: stated once for all, once for each, or as `_h` and `_w` in 2-D."""
@@ -105,8 +115,7 @@ class _Convolving(_Windowed):
                 kind=UnsupportedError,
             )
         self.channels = bottoms[0][self.channel_axis]
-        self.outputs = param.num_output
-        self.group = param.group
+        self.outputs, self.group = self._counts()
         if self.outputs < 1:
             raise self.error("num_output is missing or 0", kind=SchemaError)
         if self.group < 1 or self.channels % self.group or self.outputs % self.group:
@@ -119,6 +128,11 @@ class _Convolving(_Windowed):
             self.declare("bias", (self.outputs,), param.bias_filler)
         else:
             self.bias = None
+
+    def _counts(self) -> tuple[int, int]:
+        """How many channels it gives, and in how many groups the channels are."""
+        param = self.spec.message.convolution_param
+        return param.num_output, param.group
 
     def _weight_channels(self) -> tuple[int, int]:
         raise NotImplementedError
@@ -180,6 +194,23 @@ class Convolution(_Convolving):
     def _convolve(self, x: Tensor) -> Tensor:
         window = self.window
         return self._function(x, self.weight, self.bias, window.stride, window.pad, window.dilation, self.group)
+
+
+@layer("DepthwiseConvolution", "ConvolutionDepthwise")
+class DepthwiseConvolution(Convolution):
+    """A Convolution in which each channel is a group of its own (ports of MobileNet, ShuffleNet and Xception).
+
+    Blobs: weight (num_output, 1, *kernel), bias (num_output). num_output is that of the channels if not stated.
+    """
+
+    def _counts(self) -> tuple[int, int]:
+        param = self.spec.message.convolution_param
+        if param.group not in (1, self.channels):
+            raise self.error(
+                f"a depthwise convolution of {self.channels} channels has as many groups, got group {param.group}",
+                hint='leave group out, or use the type "Convolution"',
+            )
+        return param.num_output or self.channels, self.channels
 
 
 @layer("Deconvolution")

@@ -53,7 +53,20 @@ class LRN(Layer):
         return x * scale.pow(-self.beta)
 
 
-@layer("BatchNorm")
+def normalized_by_batch(x: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(x - mean) / sqrt(variance + eps) by each channel's own statistics, and these: mean, variance (channels).
+
+    The variance given is m / (m - 1) times that of the m values of a channel, or 0 if m is 1; no gradient passes
+    through either.
+    """
+    channels = x.shape[1]
+    mean, variance = x.new_zeros(channels), x.new_zeros(channels)
+    if x.numel() == channels:
+        return x - x, x.detach().flatten(), variance
+    # A momentum of 1 leaves the batch's own statistics there, the variance scaled by m / (m - 1).
+    return functional.batch_norm(x, mean, variance, training=True, momentum=1.0, eps=eps), mean, variance
+
+
 class BatchNorm(Layer):
     """(x - mean) / sqrt(variance + eps) for each channel. Blobs, all buffers: mean, variance (channels), factor (1).
 
@@ -91,12 +104,7 @@ class BatchNorm(Layer):
         return functional.batch_norm(x, self.mean * inverse, self.variance * inverse, eps=self.eps)
 
     def _normalize_by_batch(self, x: Tensor) -> Tensor:
-        mean, variance = torch.zeros_like(self.mean), torch.zeros_like(self.variance)
-        if x.numel() == self.channels:
-            mean, top = x.detach().flatten().to(mean.dtype), x - x
-        else:
-            # A momentum of 1 leaves the batch's own statistics there, the variance scaled by m / (m - 1).
-            top = functional.batch_norm(x, mean, variance, training=True, momentum=1.0, eps=self.eps)
+        top, mean, variance = normalized_by_batch(x, self.eps)
         with torch.no_grad():
             self.mean.mul_(self.decay).add_(mean)
             self.variance.mul_(self.decay).add_(variance)
@@ -136,11 +144,12 @@ class MVN(Layer):
         return centred / (variance.sqrt() + self.eps)
 
 
-@layer("Normalize")
+@layer("NormalizeBBox")
 class Normalize(Layer):
     """x / sqrt(sum of squares + eps), times a learned scale. Blob: weight (channels), or of no axes if shared.
 
-    The sum is over the whole image, or over the channels of each pixel without across_spatial (ParseNet, SSD).
+    The sum is over the whole image, or over the channels of each pixel without across_spatial (ParseNet, SSD; the
+    first nets of SSD call the type NormalizeBBox).
     """
 
     weight: Tensor

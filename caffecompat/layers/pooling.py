@@ -160,6 +160,22 @@ class _Pools(Layer):
         return bottom[2], bottom[3]
 
 
+def stated_pair(layer: Layer, name: str, default: int) -> Pair:
+    """(rows, columns) of a pooling_param, stated as one value for both or as `_h` and `_w`."""
+    param = layer.spec.message.pooling_param
+    both = "kernel_size" if name == "kernel" else name
+    sides = (f"{name}_h", f"{name}_w")
+    stated = [side for side in sides if param.HasField(side)]
+    if not stated:
+        value = getattr(param, both) if param.HasField(both) else default
+        return value, value
+    if param.HasField(both):
+        raise layer.error(f"both {both} and {stated[0]} are stated", hint="state one", kind=SchemaError)
+    if len(stated) == 1:
+        raise layer.error(f"{stated[0]} is stated alone", hint=f"state {sides[0]} and {sides[1]}", kind=SchemaError)
+    return getattr(param, sides[0]), getattr(param, sides[1])
+
+
 @layer("Pooling")
 class Pooling(_Pools):
     """The greatest value or the mean of a sliding window; a second top of MAX is the index of the greatest."""
@@ -182,12 +198,11 @@ class Pooling(_Pools):
         stated = [name for name in ("kernel_size", "kernel_h", "kernel_w") if param.HasField(name)]
         if stated:
             raise self.error(f"{stated[0]} is stated with global_pooling", hint="state one", kind=SchemaError)
-        if self._pair("pad", 0) != (0, 0) or self._pair("stride", 1) != (1, 1):
+        if stated_pair(self, "pad", 0) != (0, 0) or stated_pair(self, "stride", 1) != (1, 1):
             raise self.error("global_pooling needs pad 0 and stride 1", kind=SchemaError)
 
     def _window(self) -> Window:
-        param = self.spec.message.pooling_param
-        kernel, stride, pad = self._pair("kernel", 0), self._pair("stride", 1), self._pair("pad", 0)
+        kernel, stride, pad = (stated_pair(self, *pair) for pair in (("kernel", 0), ("stride", 1), ("pad", 0)))
         if min(kernel) < 1:
             raise self.error(
                 "kernel_size is missing or 0", hint="state kernel_size, or kernel_h and kernel_w", kind=SchemaError
@@ -198,22 +213,17 @@ class Pooling(_Pools):
             raise self.error("STOCHASTIC pooling has no padding", kind=SchemaError)
         if pad[0] >= kernel[0] or pad[1] >= kernel[1]:
             raise self.error(f"pad must be smaller than the kernel, got pad {pad}, kernel {kernel}", kind=SchemaError)
-        return Window(kernel, stride, pad, param.round_mode == caffe_pb2.PoolingParameter.CEIL)
+        return Window(kernel, stride, pad, self._rounds_up())
 
-    def _pair(self, name: str, default: int) -> Pair:
-        """(rows, columns), stated as one value for both or as `_h` and `_w`."""
+    def _rounds_up(self) -> bool:
+        """BVLC states it by round_mode, the forks of Cascade R-CNN by ceil_mode; Caffe: up unless stated."""
         param = self.spec.message.pooling_param
-        both = "kernel_size" if name == "kernel" else name
-        sides = (f"{name}_h", f"{name}_w")
-        stated = [side for side in sides if param.HasField(side)]
-        if not stated:
-            value = getattr(param, both) if param.HasField(both) else default
-            return value, value
-        if param.HasField(both):
-            raise self.error(f"both {both} and {stated[0]} are stated", hint="state one", kind=SchemaError)
-        if len(stated) == 1:
-            raise self.error(f"{stated[0]} is stated alone", hint=f"state {sides[0]} and {sides[1]}", kind=SchemaError)
-        return getattr(param, sides[0]), getattr(param, sides[1])
+        up = param.round_mode == caffe_pb2.PoolingParameter.CEIL
+        if not param.HasField("ceil_mode"):
+            return up
+        if param.HasField("round_mode") and up != param.ceil_mode:
+            raise self.error("round_mode and ceil_mode contradict each other", hint="state one", kind=SchemaError)
+        return param.ceil_mode
 
     def shapes(self, *bottoms: Shape) -> tuple[Shape, ...]:
         """(N, C, H, W) -> (N, C, places of the window down, and across), for each top.

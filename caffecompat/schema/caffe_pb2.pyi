@@ -1855,14 +1855,16 @@ class InterpParameter(_message.Message):
     def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ..., zoom_factor: _Optional[int] = ..., shrink_factor: _Optional[int] = ..., pad_beg: _Optional[int] = ..., pad_end: _Optional[int] = ...) -> None: ...
 
 class NormalizeLayerParameter(_message.Message):
-    __slots__ = ("normalize_type", "fix_gradient", "bp_norm")
+    __slots__ = ("normalize_type", "fix_gradient", "bp_norm", "across_spatial")
     NORMALIZE_TYPE_FIELD_NUMBER: _ClassVar[int]
     FIX_GRADIENT_FIELD_NUMBER: _ClassVar[int]
     BP_NORM_FIELD_NUMBER: _ClassVar[int]
+    ACROSS_SPATIAL_FIELD_NUMBER: _ClassVar[int]
     normalize_type: str
     fix_gradient: bool
     bp_norm: bool
-    def __init__(self, normalize_type: _Optional[str] = ..., fix_gradient: _Optional[bool] = ..., bp_norm: _Optional[bool] = ...) -> None: ...
+    across_spatial: bool
+    def __init__(self, normalize_type: _Optional[str] = ..., fix_gradient: _Optional[bool] = ..., bp_norm: _Optional[bool] = ..., across_spatial: _Optional[bool] = ...) -> None: ...
 
 class PSROIPoolingParameter(_message.Message):
     __slots__ = ("spatial_scale", "output_dim", "group_size")
@@ -1879,11 +1881,7 @@ class PaddingParameter(_message.Message):
     class PadMethod(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         CONSTANT: _ClassVar[PaddingParameter.PadMethod]
-        REFLECT: _ClassVar[PaddingParameter.PadMethod]
-        REPLICATE: _ClassVar[PaddingParameter.PadMethod]
     CONSTANT: PaddingParameter.PadMethod
-    REFLECT: PaddingParameter.PadMethod
-    REPLICATE: PaddingParameter.PadMethod
     PAD_METHOD_FIELD_NUMBER: _ClassVar[int]
     PAD_L_FIELD_NUMBER: _ClassVar[int]
     PAD_R_FIELD_NUMBER: _ClassVar[int]

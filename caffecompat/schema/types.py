@@ -140,7 +140,7 @@ _ROWS = (
     _source("WindowData", "window_data_param", "transform_param", tops=(2, 2), v1="WINDOW_DATA", v0="window_data"),
     # Layers of other forks.
     LayerType("Axpy", (), (3, 3)),
-    LayerType("BN", ("bn_param",)),
+    LayerType("BN", ("bn_param",), tops=(1, 3)),
     _loss("CenterLoss", "center_loss_param"),
     LayerType("ConvolutionDepthwise", ("convolution_param",)),
     LayerType("Correlation", ("correlation_param",), (2, 2)),
