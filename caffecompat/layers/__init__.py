@@ -2,11 +2,13 @@
 
 from caffecompat.layers import (
     accuracy,
+    center_loss,
     channels,
     convolution,
     data,
     detection,
     elementwise,
+    flow,
     fork_neurons,
     fork_normalization,
     infogain,
@@ -19,22 +21,28 @@ from caffecompat.layers import (
     picture_data,
     pooling,
     prior_box,
+    proposal,
     recurrent,
+    resampling,
     reshape,
+    roi,
     scale,
     selecting,
     softmax,
     upsampling,
+    yolo,
 )
 from caffecompat.layers.base import Layer, Shape, build, layer, registered
 
 FAMILIES = (
     accuracy,
+    center_loss,
     channels,
     convolution,
     data,
     detection,
     elementwise,
+    flow,
     fork_neurons,
     fork_normalization,
     infogain,
@@ -47,12 +55,16 @@ FAMILIES = (
     picture_data,
     pooling,
     prior_box,
+    proposal,
     recurrent,
+    resampling,
     reshape,
+    roi,
     scale,
     selecting,
     softmax,
     upsampling,
+    yolo,
 )
 
 __all__ = ["Layer", "Shape", "build", "layer", "registered"]

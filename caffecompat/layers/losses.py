@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from caffecompat.errors import SchemaError
 from caffecompat.graph.spec import LayerSpec
-from caffecompat.layers.base import Layer, Shape, layer
+from caffecompat.layers.base import Layer, Shape, layer, meanings
 from caffecompat.layers.labels import (
     Mode,
     by_item,
@@ -160,7 +161,6 @@ class ContrastiveLoss(Layer):
         return pair.sum() / (2 * first.shape[0])
 
 
-@layer("SmoothL1Loss")
 class SmoothL1Loss(Layer):
     """The sum of 0.5 d^2 where |d| < 1, else |d| - 0.5, over the items, as in the SSD branch.
 
@@ -178,3 +178,43 @@ class SmoothL1Loss(Layer):
             difference = with_gradient_of(difference, difference * weights.reshape(first.shape))
         zeros = torch.zeros_like(difference)
         return functional.smooth_l1_loss(difference, zeros, reduction="sum") / first.shape[0]
+
+
+class FastRCNNSmoothL1Loss(Layer):
+    """Fast R-CNN's: the sum of w_out f(w_in (a - b)), over the items.
+
+    f(d) is 0.5 (sigma d)^2 where |d| < 1 / sigma^2, else |d| - 0.5 / sigma^2. bottoms: two blobs (N, ...) of as many
+    values; a third and a fourth hold the weights w_in and w_out. The weights get no gradient.
+    """
+
+    def __init__(self, spec: LayerSpec, bottoms: Sequence[Shape]) -> None:
+        super().__init__(spec, bottoms)
+        sigma = spec.message.smooth_l1_loss_param.sigma
+        if not 0 < sigma < 1e6:
+            raise self.error(f"sigma must be above 0, got {sigma}", kind=SchemaError)
+        self._beta = 1 / (sigma * sigma)
+
+    def shapes(self, *bottoms: Shape) -> tuple[Shape, ...]:
+        _check_equal_counts(self, *bottoms)
+        return ((),)
+
+    def forward(self, first: Tensor, second: Tensor, *weights: Tensor) -> Tensor:
+        difference = precise(first - second.reshape(first.shape))
+        inside, outside = (*(weight.detach().reshape(first.shape) for weight in weights), None, None)[:2]
+        if inside is not None:
+            difference = difference * inside
+        zeros = torch.zeros_like(difference)
+        losses = functional.smooth_l1_loss(difference, zeros, reduction="none", beta=self._beta)
+        if outside is not None:
+            losses = losses * outside
+        return losses.sum() / first.shape[0]
+
+
+@meanings("SmoothL1Loss", SmoothL1Loss, FastRCNNSmoothL1Loss)
+def _smooth_l1_loss(spec: LayerSpec, bottoms: Sequence[Shape]) -> type[Layer]:
+    """Fast R-CNN's where the prototxt has its parameters or a fourth bottom; without them two bottoms mean the same.
+
+    Three bottoms without parameters are SSD's: the value is the same, the gradient is not.
+    """
+    fast_rcnn = len(bottoms) == 4 or spec.message.HasField("smooth_l1_loss_param")
+    return FastRCNNSmoothL1Loss if fast_rcnn else SmoothL1Loss

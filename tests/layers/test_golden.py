@@ -38,6 +38,19 @@ ELSEWHERE = dict.fromkeys(
     ),
     "layers/test_data.py",
 )
+ELSEWHERE |= {
+    "CenterLoss": "layers/test_center_loss.py",
+    "Correlation": "layers/test_flow.py",
+    "FlowWarp": "layers/test_flow.py",
+    "PSROIPooling": "layers/test_roi.py",
+    "Proposal": "layers/test_proposal.py",
+    "Python": "layers/test_proposal.py",
+    "ROIPooling": "layers/test_roi.py",
+    "Region": "layers/test_yolo.py",
+    "Reorg": "layers/test_yolo.py",
+    "Resample": "layers/test_resampling.py",
+    "Resize": "layers/test_resampling.py",
+}
 
 
 def unsupported(case: Case) -> set[str]:

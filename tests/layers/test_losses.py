@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from caffecompat.errors import CaffeCompatError, ShapeError
+from caffecompat.errors import CaffeCompatError, SchemaError, ShapeError
 from caffecompat.layers.labels import with_gradient_of
 from tests.layers.single import single
 
@@ -217,3 +217,51 @@ def test_scores_without_an_axis_of_classes_have_one_class(type_):
     assert torch.isfinite(layer(torch.rand(4) + 0.1, torch.zeros(4)))
     with pytest.raises(CaffeCompatError, match="labels must be within 0..0"):
         layer(torch.rand(4), torch.ones(4))
+
+
+@pytest.mark.parametrize("sigma", [1.0, 3.0])
+@pytest.mark.parametrize("bottoms", [2, 3, 4])
+def test_smooth_l1_loss_of_fast_rcnn(bottoms, sigma):
+    rng = np.random.default_rng(0)
+    blobs = [rng.normal(size=(3, 4, 2, 2)) for _ in range(bottoms)]
+    layer = single("SmoothL1Loss", f"smooth_l1_loss_param {{ sigma: {sigma} }}", *[(3, 4, 2, 2)] * bottoms)
+    total, grad = 0.0, np.zeros_like(blobs[0])
+    for place in np.ndindex(grad.shape):
+        inside, outside = (*(blob[place] for blob in blobs[2:]), 1.0, 1.0)[:2]
+        difference = inside * (blobs[0][place] - blobs[1][place])
+        if abs(difference) < 1 / sigma**2:
+            total += outside * 0.5 * (sigma * difference) ** 2 / 3
+            grad[place] = outside * inside * sigma**2 * difference / 3
+        else:
+            total += outside * (abs(difference) - 0.5 / sigma**2) / 3
+            grad[place] = outside * inside * np.sign(difference) / 3
+    tensors = [torch.tensor(blob, requires_grad=True) for blob in blobs]
+    loss = layer(*tensors)
+    loss.backward()
+    assert loss.item() == pytest.approx(total)
+    np.testing.assert_allclose(tensors[0].grad.numpy(), grad, rtol=1e-12)
+    np.testing.assert_allclose(tensors[1].grad.numpy(), -grad, rtol=1e-12)
+    assert all(weight.grad is None for weight in tensors[2:])
+    inputs = [torch.tensor(blob) for blob in blobs]
+    assert torch.autograd.gradcheck(lambda first: layer(first, *inputs[1:]), (inputs[0].clone().requires_grad_(),))
+
+
+@pytest.mark.parametrize(
+    ("body", "bottoms", "name"),
+    [
+        ("", 2, "SmoothL1Loss"),
+        ("", 3, "SmoothL1Loss"),
+        ("", 4, "FastRCNNSmoothL1Loss"),
+        ("smooth_l1_loss_param { sigma: 1 }", 2, "FastRCNNSmoothL1Loss"),
+        ("smooth_l1_loss_param { }", 3, "FastRCNNSmoothL1Loss"),
+    ],
+)
+def test_whose_smooth_l1_loss_it_is(body, bottoms, name):
+    assert type(single("SmoothL1Loss", body, *[(2, 3)] * bottoms)).__name__ == name
+
+
+def test_smooth_l1_loss_of_fast_rcnn_refuses():
+    with pytest.raises(SchemaError, match="sigma must be above 0"):
+        single("SmoothL1Loss", "smooth_l1_loss_param { sigma: 0 }", (2, 3), (2, 3))
+    with pytest.raises(ShapeError, match="as many values"):
+        single("SmoothL1Loss", "", (2, 3), (2, 3), (2, 3), (2, 1))
