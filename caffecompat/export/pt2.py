@@ -154,7 +154,8 @@ def _strip(module: torch.fx.GraphModule) -> None:
 
 
 def _varies(exported: ExportedProgram) -> bool:
-    """Whether the first size of every input was left open."""
+    """Whether the first size of every input was left open: a symbol that stands for one number is not."""
     names = set(exported.graph_signature.user_inputs)
     sizes = [node.meta["val"].shape for node in exported.graph.nodes if node.op == "placeholder" and node.name in names]
-    return all(isinstance(size[0], torch.SymInt) for size in sizes if len(size))
+    firsts = [size[0] for size in sizes if len(size)]
+    return all(isinstance(first, torch.SymInt) and first.node.maybe_as_int() is None for first in firsts)

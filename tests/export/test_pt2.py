@@ -98,6 +98,17 @@ def test_a_net_that_fixes_the_number_of_images(tmp_path):
     assert not check(net, [{"x": torch.randn(2, 6)}], tmp_path)
 
 
+def test_a_net_whose_steps_are_its_first_axis(tmp_path):
+    """The steps of a recurrent layer are unrolled: the program takes as many as the net was built for."""
+    net = make_net(
+        'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 4 dim: 3 dim: 6 } } }\n'
+        'layer { name: "c" type: "Input" top: "c" input_param { shape { dim: 4 dim: 3 } } }\n'
+        'layer { name: "l" type: "LSTM" bottom: "x" bottom: "c" top: "y" recurrent_param { num_output: 5 '
+        'weight_filler { type: "xavier" } } }'
+    )
+    assert not check(net, [{"x": torch.randn(4, 3, 6), "c": torch.ones(4, 3)}], tmp_path)
+
+
 def test_names_metadata_and_what_is_not_in_the_file(tmp_path):
     net = make_net(
         'layer { name: "in/put" type: "Input" top: "in/put" input_param { shape { dim: 1 dim: 4 } } }'
