@@ -47,8 +47,10 @@ proto: $(INSTALLED)  ## compile proto/caffe.proto into caffecompat/schema
 demo: $(INSTALLED)  ## convert a published face detector, detect on a photograph, leave demo/astronaut_faces.png
 	$(BIN)/python examples/face_detection.py demo
 
-bench: $(INSTALLED) bench-peers  ## benchmarks side by side with plain PyTorch and OpenCV
+bench: $(INSTALLED) bench-peers  ## benchmarks side by side with plain PyTorch, OpenCV and protobuf
 	$(BIN)/python benchmarks/load.py --opencv-python $(PEERS)/bin/python
+	$(BIN)/python benchmarks/parse.py
+	$(BIN)/python benchmarks/multibox.py
 
 attacks: $(INSTALLED)  ## hostile input in full: 20,000 mutated files of each kind
 	$(BIN)/python -m pytest tests/attacks

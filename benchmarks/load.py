@@ -115,8 +115,11 @@ def measure(python: str, setup: str, repeats: int) -> dict[str, float]:
 
 def main() -> None:
     """Measure and print one table; bars are those of the project's plan."""
+    sys.path.insert(0, str(ROOT))
+    from tests.support import SHARED
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prototxts", type=Path, default=ROOT.parent / "shared" / "prototxt")
+    parser.add_argument("--prototxts", type=Path, default=SHARED / "prototxt", help="the folder of published nets")
     parser.add_argument("--opencv-python", help="a Python that has OpenCV 4 (see requirements.txt)")
     parser.add_argument("--runs", type=int, default=7)
     args = parser.parse_args()
