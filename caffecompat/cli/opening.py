@@ -13,13 +13,15 @@ from click.core import ParameterSource
 from caffecompat.cli.options import named_shapes
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import GraphError
-from caffecompat.formats import read_net
+from caffecompat.formats import read_net, read_weights
+from caffecompat.formats.weights import Weights
 from caffecompat.graph import build_graph
 from caffecompat.graph.passes import data_to_inputs, drop_train_only
 from caffecompat.graph.spec import BlobKey, Dialect, Graph, LayerSpec, Phase, Shape
 from caffecompat.layers import build
 from caffecompat.layers.data import DataLayer
 from caffecompat.net import Net
+from caffecompat.net.meanings import state_meanings
 
 GivenShapes = Sequence[tuple[str, tuple[int, ...]]]
 
@@ -55,13 +57,15 @@ def open_net(
         CaffeCompatError: a file cannot be read, the layers make no net, or the weights do not fit.
     """
     whole, notes = read_graph(prototxt, **rules)
+    source = read_weights(weights) if weights is not None else None
+    state_meanings(whole, [source] if source is not None else [])
     graph, dropped = drop_train_only(whole)
     given = named_shapes(shapes, [key.name for key in graph.inputs])
     graph, replaced = _fed_by_caller(graph, given)
     net = Net(graph)
     built = {key.name: net.blob_shapes[key] for key in net.graph.inputs}
     record = Preprocessing.from_graph(whole, base_dir=prototxt.parent, input_shapes=built, **preparing)
-    return Opened(net.eval(), record, [*notes, *dropped, *replaced, *_take_weights(net, weights)])
+    return Opened(net.eval(), record, [*notes, *dropped, *replaced, *_take_weights(net, source)])
 
 
 def read_graph(
@@ -100,14 +104,14 @@ def read_graph(
         return graph, ["its layers make a net in phase TRAIN only: that phase was taken"]
 
 
-def _take_weights(net: Net, weights: Path | None) -> list[str]:
+def _take_weights(net: Net, weights: Weights | None) -> list[str]:
     """Give the net its parameters; a note where they are not the file's, and where the file's were not wanted."""
     unused = net.copy_from(weights).unused if weights is not None else ()
     net.fill()
     if weights is None:
         return ["no weights: the parameters came from the net's fillers"]
-    notes = [f"not in {weights}, left to their fillers: {', '.join(net.filled)}"] if net.filled else []
-    return notes + ([f"in {weights}, but not in the net: {', '.join(unused)}"] if unused else [])
+    notes = [f"not in {weights.file}, left to their fillers: {', '.join(net.filled)}"] if net.filled else []
+    return notes + ([f"in {weights.file}, but not in the net: {', '.join(unused)}"] if unused else [])
 
 
 def _fed_by_caller(graph: Graph, given: Mapping[str, Shape]) -> tuple[Graph, list[str]]:

@@ -16,7 +16,7 @@ BYTES = 2
 FIXED32 = 5
 
 # The largest nets have some 80,000 fields where we walk; the limit keeps a file of tiny fields from costing minutes.
-MAX_FIELDS = 200_000
+MAX_FIELDS = 100_000
 
 Buffer = bytes | mmap.mmap
 

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from typing import cast, get_args
 
 from caffecompat.errors import UsageError, quoted
-from caffecompat.formats import read_net
+from caffecompat.formats import read_net, read_weights
 from caffecompat.formats.weights import Weights
 from caffecompat.graph import build_graph
 from caffecompat.graph.spec import Dialect, Phase
+from caffecompat.net.meanings import state_meanings
 from caffecompat.net.net import Net
 
 
@@ -61,11 +62,14 @@ def load(
             dialect=cast(Dialect, dialect),
             ignore_fields=ignore_fields,
         )
+        several = [weights] if weights is None or isinstance(weights, (str, os.PathLike, Weights)) else weights
+        sources = [
+            source if isinstance(source, Weights) else read_weights(source) for source in several if source is not None
+        ]
+        state_meanings(graph, sources)
         net = Net(graph, input_shapes)
-        if weights is not None:
-            several = [weights] if isinstance(weights, (str, os.PathLike, Weights)) else weights
-            for source in several:
-                net.copy_from(source)
+        for source in sources:
+            net.copy_from(source)
         net.fill()
     return net
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from caffecompat.errors import WeightsError
 from caffecompat.formats.weights import LayerWeights, WeightBlob, Weights
-from caffecompat.layers.base import Layer, Shape
+from caffecompat.layers.base import Layer, Shape, meanings_of
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,13 @@ def fitting(source: LayerWeights, target: Layer, file: str | None) -> list[tuple
     blobs = dict(zip(source.indices or range(len(source.blobs)), source.blobs, strict=True))
     missing = [index for index in range(count) if index not in blobs and target.spec.param(index).owner is None]
     if missing or max(blobs, default=-1) >= count or (len(blobs) < count and not source.indices and blobs):
+        several = len(meanings_of(target.spec.type)) > 1
         raise target.error(
             f"expected {count} blobs, got {len(blobs)} from {file or 'the weights'}",
-            hint="the weights are of another net, or the layer differs in bias_term or type; "
+            hint=f"{target.spec.type} means different layers in different forks: caffecompat.load with the weights "
+            f"chooses by the number of blobs where {target.spec.row.param} does not tell"
+            if several
+            else "the weights are of another net, or the layer differs in bias_term or type; "
             "rename the layer in the prototxt to leave its weights out",
             kind=WeightsError,
         )

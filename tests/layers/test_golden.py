@@ -23,34 +23,21 @@ KNOWN = {
 }
 
 # Layer types that no recorded case has, and the test that has them.
-ELSEWHERE = dict.fromkeys(
-    (
-        "AnnotatedData",
-        "BinLabelData",
-        "Data",
-        "DummyData",
-        "HDF5Data",
-        "ImageData",
-        "ImageLabelData",
-        "MemoryData",
-        "VideoData",
-        "WindowData",
-    ),
-    "layers/test_data.py",
-)
-ELSEWHERE |= {
-    "CenterLoss": "layers/test_center_loss.py",
-    "Correlation": "layers/test_flow.py",
-    "FlowWarp": "layers/test_flow.py",
-    "PSROIPooling": "layers/test_roi.py",
-    "Proposal": "layers/test_proposal.py",
-    "Python": "layers/test_proposal.py",
-    "ROIPooling": "layers/test_roi.py",
-    "Region": "layers/test_yolo.py",
-    "Reorg": "layers/test_yolo.py",
-    "Resample": "layers/test_resampling.py",
-    "Resize": "layers/test_resampling.py",
+_FILES = {
+    "test_data.py": "AnnotatedData BinLabelData Data DummyData HDF5Data ImageData ImageLabelData MemoryData VideoData "
+    "WindowData",
+    "test_center_loss.py": "CenterLoss",
+    "test_channels.py": "Axpy Padding ShuffleChannel",
+    "test_flow.py": "Correlation FlowWarp",
+    "test_fork_neurons.py": "HardSwish Mish ReLU6 Sign",
+    "test_fork_normalization.py": "BN ConvolutionDepthwise DepthwiseConvolution NormalizeBBox",
+    "test_proposal.py": "Proposal Python",
+    "test_resampling.py": "Resample Resize",
+    "test_roi.py": "PSROIPooling ROIPooling",
+    "test_upsampling.py": "Interp MaxUnpool Upsample",
+    "test_yolo.py": "Region Reorg",
 }
+ELSEWHERE = {type_: f"layers/{file}" for file, types in _FILES.items() for type_ in types.split()}
 
 
 def unsupported(case: Case) -> set[str]:
