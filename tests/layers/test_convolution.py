@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
+from torch.nn import functional
 
 from caffecompat.errors import SchemaError, ShapeError, UnsupportedError
+from tests.layers.exported import check_export
 from tests.layers.single import single
 
 
@@ -126,3 +130,60 @@ def test_refuses_four_spatial_axes_and_a_deconvolution_of_nothing():
         conv("num_output: 2 kernel_size: 1", (1, 2, 3, 3, 3, 3))
     with pytest.raises(ShapeError, match="leaves nothing of the top"):
         conv("num_output: 2 kernel_size: 1 pad: 2", (1, 2, 3, 3), type_="Deconvolution")
+
+
+DEPTHWISE = ("DepthwiseConvolution", "ConvolutionDepthwise")
+
+
+@pytest.mark.parametrize("type_", DEPTHWISE)
+@pytest.mark.parametrize("body", ["num_output: 3", "num_output: 3 group: 3", ""])
+def test_a_depthwise_convolution_has_a_filter_for_each_channel(type_, body):
+    layer = conv(f"{body} kernel_size: 3 pad: 1 stride: 2", (2, 3, 5, 6), type_=type_)
+    x = torch.randn(2, 3, 5, 6)
+    assert tuple(layer.weight.shape) == (3, 1, 3, 3)
+    assert layer.shapes((2, 3, 5, 6)) == ((2, 3, 3, 3),)
+    padded, expected = functional.pad(x, (1, 1, 1, 1)), torch.zeros(2, 3, 3, 3)
+    for channel, row, column in itertools.product(range(3), range(3), range(3)):
+        window = padded[:, channel, 2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
+        expected[:, channel, row, column] = (window * layer.weight[channel, 0]).sum((1, 2)) + layer.bias[channel]
+    torch.testing.assert_close(layer(x), expected.detach(), check_stride=False, rtol=1e-5, atol=1e-5)
+    check_export(layer, x)
+
+
+def test_a_depthwise_convolution_of_several_filters_a_channel():
+    layer = conv("num_output: 6 kernel_size: 3", (1, 3, 5, 6), type_="DepthwiseConvolution").double()
+    x = torch.randn(1, 3, 5, 6, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(layer(x), functional.conv2d(x, layer.weight, layer.bias, groups=3))
+    assert torch.autograd.gradcheck(lambda x, *_: layer(x), (x, layer.weight, layer.bias))
+
+
+@pytest.mark.parametrize("type_", DEPTHWISE)
+def test_a_depthwise_convolution_refuses(type_):
+    with pytest.raises(ShapeError, match="of 4 channels has as many groups, got group 2"):
+        conv("num_output: 4 kernel_size: 3 group: 2", (1, 4, 5, 5), type_=type_)
+    with pytest.raises(ShapeError, match="num_output 6"):
+        conv("num_output: 6 kernel_size: 3", (1, 4, 5, 5), type_=type_)
+
+
+@pytest.mark.parametrize(
+    ("hole", "dilation"), [("hole: 2", (2, 2)), ("hole_h: 2 hole_w: 3", (2, 3)), ("hole_w: 2", (1, 2))]
+)
+def test_holes_are_dilation(hole, dilation):
+    layer, x = conv(f"num_output: 2 kernel_size: 3 {hole}", (1, 3, 8, 9)), torch.randn(1, 3, 8, 9)
+    expected = functional.conv2d(x, layer.weight, layer.bias, dilation=dilation)
+    torch.testing.assert_close(layer(x), expected)
+    assert layer.shapes((1, 3, 8, 9)) == (tuple(expected.shape),)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("hole: 2 dilation: 2", "both dilation and hole"),
+        ("hole_h: 2 dilation: 1", "both dilation and hole_h"),
+        ("hole: 2 hole_h: 2", "both hole and hole_h"),
+        ("hole: 0", "hole must be at least 1"),
+    ],
+)
+def test_holes_that_are_refused(body, message):
+    with pytest.raises(SchemaError, match=message):
+        conv(f"num_output: 2 kernel_size: 3 {body}", (1, 3, 8, 9))

@@ -173,3 +173,24 @@ def test_spp_of_one_level_keeps_its_axes():
     layer = single("SPP", "spp_param { pyramid_height: 1 }", (1, 2, 4, 6))
     assert layer.shapes((1, 2, 4, 6)) == ((1, 2, 1, 1),)
     assert layer(torch.zeros(1, 2, 4, 6)).shape == (1, 2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "size"),
+    [
+        ("", 3),
+        ("ceil_mode: true", 3),
+        ("ceil_mode: false", 2),
+        ("ceil_mode: false round_mode: FLOOR", 2),
+        ("round_mode: FLOOR", 2),
+    ],
+)
+def test_ceil_mode_is_another_name_of_round_mode(body, size):
+    layer = single("Pooling", f"pooling_param {{ kernel_size: 2 stride: 2 {body} }}", (1, 1, 5, 5))
+    assert layer.shapes((1, 1, 5, 5)) == (tuple(layer(torch.ones(1, 1, 5, 5)).shape),) == ((1, 1, size, size),)
+
+
+@pytest.mark.parametrize("body", ["ceil_mode: true round_mode: FLOOR", "ceil_mode: false round_mode: CEIL"])
+def test_ceil_mode_against_round_mode(body):
+    with pytest.raises(SchemaError, match="contradict"):
+        single("Pooling", f"pooling_param {{ kernel_size: 2 {body} }}", (1, 1, 5, 5))
