@@ -175,10 +175,11 @@ class NormalizeWithoutScale(_OfChannels):
         return (bottom, (bottom[0], 1, *bottom[2:])) if self.gives_norm else (bottom,)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
         if self.squares:
-            norm = (x.square().sum(1, keepdim=True) + self.EPS).sqrt()
+            norm = (wide.square().sum(1, keepdim=True) + self.EPS).sqrt().to(x.dtype)
         else:
-            norm = x.abs().sum(1, keepdim=True) + self.EPS
+            norm = (wide.abs().sum(1, keepdim=True) + self.EPS).to(x.dtype)
         top = x / norm
         if self.fix_gradient and top.requires_grad:
             # The values of x / norm, its gradient times the norm.
@@ -193,7 +194,8 @@ class NormalizeImage(_OfChannels):
     """Each image divided by its norm, the root of the sum of its squares; no blob and no parameter (yjxiong)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x / x.square().sum(list(range(1, x.dim())), keepdim=True).sqrt()
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        return x / wide.square().sum(list(range(1, x.dim())), keepdim=True).sqrt().to(x.dtype)
 
 
 _FOUR_BLOBS = ("slope_filler", "bias_filler", "momentum", "eps", "frozen", "engine")

@@ -57,12 +57,13 @@ def normalized_by_batch(x: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """(x - mean) / sqrt(variance + eps) by each channel's own statistics, and these: mean, variance (channels).
 
     The variance given is m / (m - 1) times that of the m values of a channel, or 0 if m is 1; no gradient passes
-    through either.
+    through either. Those of half-precision values are float32.
     """
     channels = x.shape[1]
-    mean, variance = x.new_zeros(channels), x.new_zeros(channels)
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    mean, variance = x.new_zeros(channels, dtype=dtype), x.new_zeros(channels, dtype=dtype)
     if x.numel() == channels:
-        return x - x, x.detach().flatten(), variance
+        return x - x, x.detach().flatten().to(dtype), variance
     # A momentum of 1 leaves the batch's own statistics there, the variance scaled by m / (m - 1).
     return functional.batch_norm(x, mean, variance, training=True, momentum=1.0, eps=eps), mean, variance
 

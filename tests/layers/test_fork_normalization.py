@@ -149,6 +149,14 @@ def test_normalize_of_happynear(kind):
     torch.testing.assert_close(top, functional.normalize(x, power, dim=1), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("body", ["normalize_param { }", "normalize_param { across_spatial: true }"])
+def test_squares_of_half_precision_do_not_overflow(body):
+    x = (picture() * 300).half()
+    top = single("Normalize", body, SHAPE)(x)
+    torch.testing.assert_close(top.float(), single("Normalize", body, SHAPE)(x.float()), rtol=2e-3, atol=2e-3)
+    assert top.dtype is torch.half
+
+
 def test_normalize_of_yjxiong():
     x = picture()
     layer = single("Normalize", "normalize_param { across_spatial: true }", SHAPE)
