@@ -7,16 +7,16 @@ the crop.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from caffecompat.data.geometry import Geometry, Layout, Resize, Size, layout
 from caffecompat.data.images import Image
 from caffecompat.errors import ShapeError, UnsupportedError, UsageError
 
@@ -27,13 +27,10 @@ if TYPE_CHECKING:
     from caffecompat.graph.spec import Graph
 
 Channels = Literal["bgr", "rgb", "gray", "none"]
-Resize = Literal["warp", "fit_small", "fit_large_pad"]
 Interpolation = Literal["linear", "area", "nearest", "cubic", "lanczos4"]
 Pad = Literal["constant", "mirrored", "repeat_nearest"]
-Size = tuple[int, int]
 Floats = npt.NDArray[np.float32]
 
-MAX_PIXELS = 1 << 28
 INTERPOLATIONS: dict[Interpolation, int] = {
     "linear": cv2.INTER_LINEAR,
     "area": cv2.INTER_AREA,
@@ -63,15 +60,6 @@ class Segmentation:
     zoom: int = 1
     label_margin: int = 0
     palette: tuple[tuple[int, int, int], ...] = ()
-
-
-class Geometry(NamedTuple):
-    """Where a picture's pixels lie in the net's input: input = pixel * scale + offset, each way."""
-
-    scale_y: float
-    scale_x: float
-    offset_y: float
-    offset_x: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,13 +178,13 @@ class Preprocessing:
     def resized(self, image: Image) -> Image:
         """A picture (B, G, R, or grey) with the net's channels and resized: uint8 (height, width, C)."""
         pixels = self._in_order(image)
-        (height, width), (top, bottom, left, right) = self._layout(pixels.shape[0], pixels.shape[1])
-        if (height, width) != pixels.shape[:2]:
+        placed = self._layout(pixels.shape[0], pixels.shape[1])
+        if placed.size != pixels.shape[:2]:
             method = INTERPOLATIONS[self.interpolation]
-            pixels = np.asarray(cv2.resize(pixels, (width, height), interpolation=method), dtype=np.uint8)
-        if top or bottom or left or right:
+            pixels = np.asarray(cv2.resize(pixels, placed.size[::-1], interpolation=method), dtype=np.uint8)
+        if placed.padded != placed.size:
             fill = (self.pad_values or (0.0,)) * (3 if len(self.pad_values) < 2 else 1)
-            border = cv2.copyMakeBorder(pixels, top, bottom, left, right, _PADS[self.pad], value=fill)
+            border = cv2.copyMakeBorder(pixels, *placed[1:], _PADS[self.pad], value=fill)
             pixels = np.asarray(border, dtype=np.uint8)
         return pixels.reshape(*pixels.shape[:2], -1)
 
@@ -228,11 +216,10 @@ class Preprocessing:
 
     def geometry(self, height: int, width: int) -> Geometry:
         """Where the pixels of a picture of this size lie in the input: to turn boxes back into pixels."""
-        (rows, columns), (top, bottom, left, right) = self._layout(height, width)
-        crop = self.crop or (rows + top + bottom, columns + left + right)
-        cut_y = (rows + top + bottom - crop[0]) // 2
-        cut_x = (columns + left + right - crop[1]) // 2
-        return Geometry(rows / height, columns / width, float(top - cut_y), float(left - cut_x))
+        placed = self._layout(height, width)
+        (rows, columns), crop = placed.padded, self.crop or placed.padded
+        top, left = placed.top - (rows - crop[0]) // 2, placed.left - (columns - crop[1]) // 2
+        return Geometry(placed.size[0] / height, placed.size[1] / width, float(top), float(left))
 
     def to_json(self) -> str:
         """The record as JSON; `data.record` describes it."""
@@ -271,26 +258,8 @@ class Preprocessing:
         colour = np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2) if grey else image
         return np.ascontiguousarray(colour[:, :, ::-1]) if self.channels == "rgb" else colour
 
-    def _layout(self, height: int, width: int) -> tuple[Size, tuple[int, int, int, int]]:
-        """The size a picture is resized to, and the rows and columns padded: top, bottom, left, right."""
-        if self.size is None:
-            return (height, width), (0, 0, 0, 0)
-        if self.resize == "warp":
-            return self.size, (0, 0, 0, 0)
-        # im_transforms.cpp: the aspects are single floats, and sizes are rounded down.
-        aspect = np.float32(width) / np.float32(height)
-        wanted = np.float32(self.size[1]) / np.float32(self.size[0])
-        by_width = aspect < wanted if self.resize == "fit_small" else aspect > wanted
-        if by_width:
-            rows, columns = math.floor(np.float32(self.size[1]) / aspect), self.size[1]
-        else:
-            rows, columns = self.size[0], math.floor(aspect * np.float32(self.size[0]))
-        if rows < 1 or columns < 1 or rows * columns > MAX_PIXELS:
-            raise ShapeError(f"an image of {height}x{width} would be resized to {rows}x{columns}")
-        if self.resize == "fit_small":
-            return (rows, columns), (0, 0, 0, 0)
-        top, left = (self.size[0] - rows) // 2, (self.size[1] - columns) // 2
-        return (rows, columns), (top, self.size[0] - rows - top, left, self.size[1] - columns - left)
+    def _layout(self, height: int, width: int) -> Layout:
+        return layout(height, width, self.size, self.resize)
 
     def _mean(self, shape: tuple[int, ...], whole: Size, place: tuple[slice, slice]) -> Floats | None:
         """What to subtract from values of `shape` (C, H, W), cut at `place` out of a picture of size `whole`."""

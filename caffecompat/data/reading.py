@@ -11,9 +11,10 @@ from typing import cast
 
 import numpy as np
 
+from caffecompat.data.geometry import Resize, Size
 from caffecompat.data.labels import read_labels
 from caffecompat.data.means import Mean, parse_mean, read_mean_image
-from caffecompat.data.preprocessing import Channels, Interpolation, Pad, Preprocessing, Resize, Segmentation, Size
+from caffecompat.data.preprocessing import Channels, Interpolation, Pad, Preprocessing, Segmentation
 from caffecompat.errors import CaffeCompatWarning, ShapeError, UsageError, quoted
 from caffecompat.graph.spec import Graph, LayerSpec
 from caffecompat.schema import caffe_pb2

@@ -18,13 +18,13 @@ from typing import Any, get_args
 
 import numpy as np
 
+from caffecompat.data.geometry import Resize
 from caffecompat.data.preprocessing import (
     Channels,
     Floats,
     Interpolation,
     Pad,
     Preprocessing,
-    Resize,
     Segmentation,
 )
 from caffecompat.errors import FormatError, did_you_mean, quoted

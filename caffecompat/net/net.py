@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -22,6 +21,7 @@ from caffecompat.layers.base import MAX_VALUES, Layer, Shape
 from caffecompat.layers.data import MAX_AXES, DataLayer
 from caffecompat.net import weights as matching
 from caffecompat.net.executor import Env, Executor, Hooks
+from caffecompat.net.learnable import Learnable, learnable
 from caffecompat.net.naming import escape
 from caffecompat.net.sharing import share_between, share_within
 
@@ -33,28 +33,6 @@ class Outputs(dict[str, Tensor]):
     """The output blobs of a pass by name, and in `losses` each loss of the net with its weight."""
 
     losses: tuple[tuple[float, Tensor], ...] = ()
-
-
-@dataclass(frozen=True)
-class Learnable:
-    """A parameter that a solver keeps a slot for: one per owner, in Caffe's order, lr_mult 0 included.
-
-    Attributes:
-        layer: the layer that owns it.
-        index: which of the layer's blobs it is.
-        lr_mult: multiplies the learning rate.
-        decay_mult: multiplies the weight decay.
-    """
-
-    layer: Layer
-    index: int
-    lr_mult: float
-    decay_mult: float
-
-    @property
-    def tensor(self) -> Tensor:
-        """Its values: a Parameter, or the buffer of a statistic."""
-        return self.layer.blobs[self.index]
 
 
 class Net(nn.Module):
@@ -249,13 +227,7 @@ class Net(nn.Module):
     @property
     def learnable(self) -> list[Learnable]:
         """The parameters in the order of Caffe's snapshots: owners only, BatchNorm's statistics included."""
-        found = []
-        for layer in self.layers:
-            for index in range(len(layer.blob_names)):
-                ref = layer.spec.param(index)
-                if ref.owner is None:
-                    found.append(Learnable(layer, index, ref.lr_mult, ref.decay_mult))
-        return found
+        return learnable(self.layers)
 
     def layer(self, name: str) -> Layer:
         """The (first) layer of this name, as the prototxt spells it.
