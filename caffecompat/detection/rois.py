@@ -127,7 +127,7 @@ def _first_greatest(x: Tensor, bins: Bins, lowest: float) -> Tensor:
     height = levels_h[:, :, None].expand(-1, -1, levels_w.shape[1])
     width = levels_w[:, None].expand_as(height)
     found = torch.full((*height.shape, x.shape[1]), -1, dtype=torch.int64, device=x.device)
-    wanted = torch.unique(torch.stack([width, height], -1)[(height >= 0) & (width >= 0)], dim=0).tolist()
+    wanted = _tables(height, width, (x.shape[2], x.shape[3]))
     wide = _table(x)
     at_width = 0
     for level_w in sorted({level for level, _ in wanted}):
@@ -143,6 +143,15 @@ def _first_greatest(x: Tensor, bins: Bins, lowest: float) -> Tensor:
             best = _covered(table, bins, (region, row, column), (2**level_h, 2**level_w))
             found[region, row, column] = best[1].masked_fill(~(best[0] > lowest), -1).long()
     return found
+
+
+def _tables(height: Tensor, width: Tensor, size: tuple[int, int]) -> list[tuple[int, int]]:
+    """The tables that any bin is looked up in: exponents of width and height. All there are in a program to export."""
+    most = size[1].bit_length()
+    if torch.compiler.is_compiling():
+        return [(level_w, level_h) for level_w in range(most) for level_h in range(size[0].bit_length())]
+    code = torch.unique((height * most + width)[(height >= 0) & (width >= 0)]).tolist()
+    return [(level % most, level // most) for level in code]
 
 
 def _level(sizes: Tensor) -> Tensor:

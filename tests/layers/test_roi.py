@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from caffecompat.errors import CaffeCompatError, SchemaError, ShapeError
+from caffecompat.export import export
 from tests.layers.single import single
+from tests.support import make_net
 
 FLT_MAX = float(np.finfo(np.float32).max)
 
@@ -182,3 +184,19 @@ def test_half_precision(type_, body):
 def test_refuses(type_, body, shapes, kind, message):
     with pytest.raises(kind, match=message):
         single(type_, body, *shapes)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*fixes the number of images")
+@pytest.mark.parametrize(("type_", "body"), POOLINGS)
+def test_an_exported_program_pools_the_same(type_, body, tmp_path):
+    net = make_net(
+        'input: "f" input_shape { dim: 2 dim: 4 dim: 9 dim: 10 } input: "r" input_shape { dim: 40 dim: 5 } '
+        f'layer {{ name: "pool" type: "{type_}" bottom: "f" bottom: "r" top: "y" {body} }}'
+    )
+    export(net, tmp_path / "net.pt2")
+    program = torch.export.load(tmp_path / "net.pt2").module()
+    torch.manual_seed(0)
+    features, rois = torch.randn(2, 4, 9, 10), torch.tensor(regions(size=20)).float()
+    top = program(f=features, r=rois)
+    torch.testing.assert_close(top["y"] if isinstance(top, dict) else top, net(f=features, r=rois)["y"])
