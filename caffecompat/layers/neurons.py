@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -168,11 +169,24 @@ class Dropout(Neuron):
         return functional.dropout(x, self.ratio) if self.training else x
 
 
+class _PassingAll(torch.autograd.Function):
+    """`clipped`, with the gradient of `x` itself."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, clipped: Tensor) -> Tensor:
+        return clipped.view_as(clipped)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+
 @layer("Clip")
 class Clip(Neuron):
-    """max(min, min(x, max)): everything becomes min where min is above max. nan stays nan.
+    """max(min, min(x, max)): everything becomes min where min is above max, and nan becomes min.
 
-    The gradient passes where min <= x <= max, the ends included.
+    The gradient passes where min <= x <= max, the ends included. BVLC (the SSD branch has no Clip): backward looks
+    at the bottom's values, which in place are the clipped ones, so there every gradient passes.
     """
 
     def __init__(self, spec: LayerSpec, bottoms: Sequence[Shape]) -> None:
@@ -182,11 +196,15 @@ class Clip(Neuron):
         if missing:
             raise self.error(f"clip_param.{missing[0]} is missing", kind=SchemaError)
         self.least, self.greatest = param.min, param.max
+        self.in_place = spec.bottoms[0].name == spec.tops[0].name
 
     def forward(self, x: Tensor) -> Tensor:
         if self.least > self.greatest:
             return torch.full_like(x, self.least)
-        return x.clamp(self.least, self.greatest)
+        clipped = torch.where(x >= self.least, x.clamp(max=self.greatest), self.least)
+        if self.in_place and x.requires_grad and torch.is_grad_enabled():
+            return cast(Tensor, _PassingAll.apply(x, clipped.detach()))  # type: ignore[no-untyped-call]
+        return clipped
 
 
 @layer("Swish")
