@@ -9,7 +9,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -164,6 +164,23 @@ def write_hdf5(path: str | os.PathLike[str], net: caffe_pb2.NetParameter, blobs:
             group = file.require_group(f"data/{name}")
             for index, array in enumerate(own):
                 group.create_dataset(str(index), data=array, dtype="<f4")
+
+
+def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, RealArray]) -> None:
+    """Write an HDF5 file of datasets.
+
+    Args:
+        path: the file; it is replaced as a whole.
+        arrays: the datasets by name, of any shape; stored as float32.
+
+    Raises:
+        UnsupportedError: h5py is not installed.
+        CaffeCompatError: the file cannot be written.
+    """
+    h5py = _h5py()
+    with atomic_write(path) as target, context(file=os.fspath(path)), h5py.File(target, "w") as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array, dtype="<f4")
 
 
 def _check_names(names: Sequence[str]) -> None:

@@ -16,12 +16,6 @@ CASES = cases()
 # Layer types of the recorded cases that have no module: their cases do not run. Empty it as layers arrive.
 NOT_YET: set[str] = set()
 
-# What a case alone is known to do otherwise: the key that differs, and why.
-KNOWN = {
-    "clip_nan": ("out/y", "the original's std::max turns nan into `min` (its CUDA kernel into `max`); ours keeps nan"),
-    "clip_inplace": ("grad_in/x", "in place the original reads clipped values backward and passes every gradient on"),
-}
-
 # Layer types that no recorded case has, and the test that has them.
 _FILES = {
     "test_data.py": "AnnotatedData BinLabelData Data DummyData HDF5Data ImageData ImageLabelData MemoryData VideoData "
@@ -32,6 +26,7 @@ _FILES = {
     "test_flow.py": "Correlation FlowWarp",
     "test_fork_neurons.py": "HardSwish Mish ReLU6 Sign",
     "test_fork_normalization.py": "BN NormalizeBBox",
+    "test_hdf5_output.py": "HDF5Output",
     "test_proposal.py": "Proposal Python",
     "test_resampling.py": "Resample Resize",
     "test_roi.py": "PSROIPooling ROIPooling",
@@ -55,14 +50,10 @@ def _from_the_folder_of_the_case(request, monkeypatch):
 def test_as_recorded(case):
     if unsupported(case):
         pytest.skip(f"not implemented yet: {', '.join(sorted(unsupported(case)))}")
-    wrong = differences(case, run(case))
-    if case.name in KNOWN and case.dialect == "bvlc":
-        key, _ = KNOWN[case.name]
-        assert wrong.pop(key, None), f"{key} no longer differs: take {case.name} from KNOWN"
-    assert not wrong
+    assert not differences(case, run(case))
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.images and case.name not in KNOWN], ids=str)
+@pytest.mark.parametrize("case", [case for case in CASES if case.images], ids=str)
 def test_channels_last_gives_the_same(case):
     if unsupported(case):
         pytest.skip(f"not implemented yet: {', '.join(sorted(unsupported(case)))}")
