@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from caffecompat.errors import GraphError, quoted
+from caffecompat.graph.dialects import DIALECTS
 from caffecompat.graph.spec import Dialect, ParamRef
 from caffecompat.schema import caffe_pb2
 
@@ -41,7 +42,7 @@ class Sharing:
     """Collects the `param { ... }` of layers in order, then gives each layer its refs."""
 
     def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
+        self._rules = DIALECTS[dialect]
         self._shared: dict[str, _Shared] = {}
 
     def add(self, index: int, layer: caffe_pb2.LayerParameter) -> tuple[ParamRef, ...]:
@@ -52,7 +53,7 @@ class Sharing:
         """
         specs = layer.param
         # The SSD branch drops the three entries of an old BatchNorm layer, names included; BVLC keeps the names.
-        if not specs or (self._dialect == "ssd" and len(specs) == 3 and layer.type == "BatchNorm"):
+        if not specs or (self._rules.batch_norm_drops_params and len(specs) == 3 and layer.type == "BatchNorm"):
             return ()
         return tuple([self._ref(index, position, spec) for position, spec in enumerate(specs)])
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from caffecompat.graph.dialects import DIALECTS
 from caffecompat.graph.spec import LayerSpec
 from caffecompat.layers.base import Layer, Shape, layer
-from caffecompat.layers.dialects import DIALECTS
 from caffecompat.layers.labels import as_labels, at_positions, check_positions
 
 

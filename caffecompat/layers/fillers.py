@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from caffecompat.errors import CaffeCompatError, SchemaError, did_you_mean, quoted
+from caffecompat.graph.dialects import DIALECTS
 from caffecompat.graph.spec import LayerSpec
-from caffecompat.layers.dialects import DIALECTS
 from caffecompat.schema import caffe_pb2
 
 _LARGEST = float(torch.finfo(torch.float32).max)

@@ -13,9 +13,9 @@ from caffecompat.errors import GraphError, SchemaError, context
 from caffecompat.formats.blob_proto import read_blob
 from caffecompat.formats.mapped import map_file
 from caffecompat.formats.wire import Wire
+from caffecompat.graph.dialects import DIALECTS
 from caffecompat.graph.spec import LayerSpec
 from caffecompat.layers.base import Layer, Shape, layer
-from caffecompat.layers.dialects import DIALECTS
 from caffecompat.layers.labels import (
     Mode,
     at_positions,

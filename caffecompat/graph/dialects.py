@@ -1,4 +1,4 @@
-"""Where the Caffes differ: one table, read by the layers and fillers that it concerns.
+"""Where the Caffes differ: one table, read by whatever it concerns: sharing, layers, fillers.
 
 Sources: the SSD branch of Caffe (weiliu89/caffe, ssd) and BVLC master, compared line by line and by runs.
 """
@@ -23,12 +23,15 @@ class Rules:
             against the label.
         accuracy_of_nothing: what Accuracy gives where no label counts.
         infogain_of_scores: InfogainLoss takes scores and does the softmax itself; else it takes probabilities.
+        batch_norm_drops_params: the three `param` of a BatchNorm layer are dropped, and with them the names by which
+            they could be shared; else only what they say of learning is.
     """
 
     bilinear_center: Callable[[int], float]
     accuracy_ties_by_class: bool
     accuracy_of_nothing: float
     infogain_of_scores: bool
+    batch_norm_drops_params: bool
 
 
 def _ssd_bilinear_center(size: int) -> float:
@@ -46,11 +49,13 @@ DIALECTS: dict[Dialect, Rules] = {
         accuracy_ties_by_class=True,
         accuracy_of_nothing=math.nan,
         infogain_of_scores=False,
+        batch_norm_drops_params=True,
     ),
     "bvlc": Rules(
         bilinear_center=_bvlc_bilinear_center,
         accuracy_ties_by_class=False,
         accuracy_of_nothing=0.0,
         infogain_of_scores=True,
+        batch_norm_drops_params=False,
     ),
 }
