@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Callable
 from math import sqrt
 from pathlib import Path
-from statistics import median
 
 import torch
+from timing import milliseconds
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,17 +86,6 @@ def scores(places: int, above: int) -> Tensor:
     chosen = torch.randperm(places * (CLASSES - 1))[:above]
     found[chosen // (CLASSES - 1), 1 + chosen % (CLASSES - 1)] = 0.01 + 0.9 * torch.rand(above)
     return found.reshape(1, -1)
-
-
-def milliseconds(call: Callable[[], object], runs: int) -> tuple[float, float]:
-    """The median and the least time of a call."""
-    call()
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        call()
-        times.append((time.perf_counter() - start) * 1e3)
-    return median(times), min(times)
 
 
 def show(what: str, taken: tuple[float, float]) -> None:

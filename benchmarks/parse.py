@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from statistics import median
+
+from timing import milliseconds
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -25,17 +24,6 @@ FILES = (
     "bvlc/bvlc_googlenet__deploy.prototxt",
     "vgg/VGG_ILSVRC_16_layers_deploy.prototxt",
 )
-
-
-def milliseconds(call: Callable[[], object], runs: int) -> tuple[float, float]:
-    """The median and the least time of a call; the first is not counted."""
-    call()
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        call()
-        times.append((time.perf_counter() - start) * 1e3)
-    return median(times), min(times)
 
 
 def main() -> None:

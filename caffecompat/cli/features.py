@@ -45,6 +45,8 @@ def command(
 
     known = {"jsonl": (".jsonl", ".json"), "npy": (".npy",), "npz": (".npz",)}
     kind = _writers.choose_format(format_, output, known)
+    if kind == "npy":
+        _writers.check_single(blobs)
     session, pictures = _session.start(net, weights, inputs, output, options)
     _features.keep(session, blobs)
     with pictures, _writers.output(output) as stream:

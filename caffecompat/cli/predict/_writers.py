@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -85,9 +85,18 @@ def write_arrays(stream: IO[bytes], arrays: Mapping[str, Any], kind: str) -> Non
     if kind == "npz":
         np.savez(stream, **arrays)
         return
-    if len(arrays) != 1:
-        raise UsageError(f"a .npy file holds one array, not {len(arrays)}: {', '.join(arrays)}", hint="write .npz")
+    check_single(arrays)
     np.save(stream, next(iter(arrays.values())))
+
+
+def check_single(names: Collection[str]) -> None:
+    """Whether one .npy file can hold arrays of these names.
+
+    Raises:
+        UsageError: there are several.
+    """
+    if len(names) != 1:
+        raise UsageError(f"a .npy file holds one array, not {len(names)}: {', '.join(names)}", hint="write .npz")
 
 
 def _csv(lines: Iterable[Sequence[Any]]) -> str:
