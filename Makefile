@@ -54,7 +54,7 @@ bench: $(INSTALLED) bench-peers  ## benchmarks side by side with plain PyTorch, 
 
 attacks: $(INSTALLED)  ## hostile input in full: 20,000 mutated files of each kind
 	$(BIN)/python -m pytest tests/attacks
-	$(BIN)/python -m tests.attacks.mutate --caffemodel 20000 --prototxt 20000
+	$(BIN)/python -m tests.attacks.mutate --caffemodel 20000 --prototxt 20000 --layers 20000
 
 wheel: $(INSTALLED)  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --outdir dist

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 MAX_QUOTED = 60
+MAX_MESSAGE = 1000
 E = TypeVar("E", bound="CaffeCompatError")
 
 
 class CaffeCompatError(Exception):
     """A fault of the input. `message` is one sentence, `hint` the way out; the places may be unknown.
+
+    Whatever a file puts into the message or the hint, they stay printable and of bounded length.
 
     Args:
         message: what is wrong, with the values quoted.
@@ -39,13 +42,13 @@ class CaffeCompatError(Exception):
         layer: str | None = None,
         hint: str | None = None,
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = _bounded(printable(message))
+        super().__init__(self.message)
         self.file = None if file is None else str(file)
         self.line = line
         self.column = column
         self.layer = layer
-        self.hint = hint
+        self.hint = _hint(hint)
 
     def add_context(
         self,
@@ -64,10 +67,11 @@ class CaffeCompatError(Exception):
         if self.layer is None:
             self.layer = layer
         if self.hint is None:
-            self.hint = hint
+            self.hint = _hint(hint)
 
     def __str__(self) -> str:
-        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+        file = None if self.file is None else printable(self.file)
+        place = ":".join(str(part) for part in (file, self.line, self.column) if part is not None)
         layer = f'layer "{_on_one_line(self.layer)}"' if self.layer is not None else ""
         text = ": ".join(part for part in (place, layer, self.message) if part)
         return f"{text}\n  {self.hint}" if self.hint else text
@@ -148,8 +152,24 @@ def quoted(value: object) -> str:
     return text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 3] + "..."
 
 
+def printable(text: str) -> str:
+    """`text` with its control characters escaped: nothing that a file holds reaches a terminal as a command."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _bounded(text: str) -> str:
+    """`text`, its middle left out if it is very long."""
+    half = (MAX_MESSAGE - 5) // 2
+    return text if len(text) <= MAX_MESSAGE else f"{text[:half]} ... {text[-half:]}"
+
+
+def _hint(text: str | None) -> str | None:
+    """A hint may have several lines."""
+    return None if text is None else _bounded("\n".join(map(printable, text.split("\n"))))
+
+
 def _on_one_line(name: str) -> str:
-    text = name if name.isprintable() else repr(name)[1:-1]
+    text = printable(name)
     return text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 3] + "..."
 
 

@@ -17,6 +17,7 @@ from caffecompat.schema import LAYER_TYPES, caffe_pb2, layer_type
 
 Shape = tuple[int, ...]
 MAX_VALUES = 2**31 - 1
+MAX_AXES = 32
 _PLAIN = (int, float, str, tuple, list, dict, LayerSpec)
 
 
@@ -137,17 +138,19 @@ class Layer(nn.Module):
             self._buffers.pop(name, None)
             object.__setattr__(self, name, value.view(shape))
 
+    @property
+    def unfilled(self) -> list[str]:
+        """Names of its own blobs that have no memory yet."""
+        return [name for name in self.blob_names if name not in self._owners and getattr(self, name).is_meta]
+
     def fill(self) -> list[str]:
         """Give memory and values to the blobs that have none yet; their names."""
-        filled = []
-        for index, name in enumerate(self.blob_names):
-            blob = getattr(self, name)
-            if name not in self._owners and blob.is_meta:
-                with torch.no_grad():
-                    value = torch.empty(blob.shape)
-                    fill(value, self._fillers[name], self.spec)
-                self.set_blob(index, value)
-                filled.append(name)
+        filled = self.unfilled
+        for name in filled:
+            with torch.no_grad():
+                value = torch.empty(getattr(self, name).shape)
+                fill(value, self._fillers[name], self.spec)
+            self.set_blob(self.blob_names.index(name), value)
         return filled
 
     def shapes(self, *bottoms: Shape) -> tuple[Shape, ...]:
@@ -188,8 +191,10 @@ def layer(*names: str) -> Callable[[L], L]:
     def register(cls: L) -> L:
         for name in names:
             layer_type(name)
-            if name in _REGISTRY:
-                raise ValueError(f"layer type {name} has two modules: {_REGISTRY[name].__name__}, {cls.__name__}")
+            known = _REGISTRY.get(name, cls)
+            # The same class again: a notebook's cell that runs twice.
+            if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise ValueError(f"layer type {name} has two modules: {known.__name__}, {cls.__name__}")
             _REGISTRY[name] = cls
         return cls
 

@@ -118,6 +118,8 @@ class _Convolving(_Windowed):
         self.outputs, self.group = self._counts()
         if self.outputs < 1:
             raise self.error("num_output is missing or 0", kind=SchemaError)
+        if self.channels < 1:
+            raise self.error(f"the bottom {bottoms[0]} has no channels on axis {self.channel_axis}")
         if self.group < 1 or self.channels % self.group or self.outputs % self.group:
             raise self.error(
                 f"group {self.group} does not divide the {self.channels} channels of the bottom "

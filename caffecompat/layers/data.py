@@ -10,11 +10,9 @@ from torch import Tensor
 
 from caffecompat.errors import UnsupportedError, UsageError
 from caffecompat.graph.spec import LayerSpec
-from caffecompat.layers.base import MAX_VALUES, Layer, Shape, layer
+from caffecompat.layers.base import MAX_AXES, MAX_VALUES, Layer, Shape, layer
 from caffecompat.layers.fillers import fill
 from caffecompat.schema import caffe_pb2
-
-MAX_AXES = 32
 
 
 class DataLayer(Layer):

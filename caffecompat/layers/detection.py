@@ -47,7 +47,7 @@ def check_predictions(spec: LayerSpec, bottoms: Sequence[Shape], classes: int, l
         ShapeError: they do not fit.
     """
     loc, conf, prior = (tuple(bottom) for bottom in bottoms[:3])
-    if len(prior) < 3 or prior[:2] != (1, 2) or prior[2] % 4:
+    if len(prior) < 3 or prior[:2] != (1, 2) or prior[2] % 4 or any(size != 1 for size in prior[3:]):
         raise spec.error(f"expected priors of shape (1, 2, priors * 4), got {prior}", kind=ShapeError)
     priors = prior[2] // 4
     for what, shape, values in (("location", loc, loc_classes * 4), ("confidence", conf, classes)):
@@ -143,7 +143,6 @@ class DetectionEvaluate(Layer):
                 f"{self.param.overlap_threshold}",
                 kind=SchemaError,
             )
-        self.labels = [label for label in range(self.param.num_classes) if label != self.param.background_label_id]
         self._sizes: list[tuple[int, int]] | None = None
         self._place = 0
 
@@ -152,7 +151,8 @@ class DetectionEvaluate(Layer):
         for bottom, width in zip(bottoms, (7, 8), strict=True):
             if len(bottom) != 4 or bottom[:2] != (1, 1) or bottom[3] != width:
                 raise self.error(f"expected a bottom of shape (1, 1, rows, {width}), got {bottom}")
-        return ((1, 1, len(self.labels) + bottoms[0][2], 5),)
+        classes = self.param.num_classes - (0 <= self.param.background_label_id < self.param.num_classes)
+        return ((1, 1, classes + bottoms[0][2], 5),)
 
     @torch.no_grad()
     def forward(self, detections: Tensor, labels: Tensor) -> Tensor:
@@ -168,9 +168,10 @@ class DetectionEvaluate(Layer):
         difficult = self.param.evaluate_difficult_gt
         marks = match_detections(found, truth, self.param.overlap_threshold, evaluate_difficult=difficult)
         counts = count_positives(truth, self.param.num_classes, evaluate_difficult=difficult)
-        rows = detections.new_full((len(self.labels), 5), -1.0)
-        rows[:, 1] = rows.new_tensor(self.labels)
-        rows[:, 2] = counts[self.labels].to(rows.dtype)
+        counted = [label for label in range(self.param.num_classes) if label != self.param.background_label_id]
+        rows = detections.new_full((len(counted), 5), -1.0)
+        rows[:, 1] = rows.new_tensor(counted)
+        rows[:, 2] = counts[counted].to(rows.dtype)
         columns = [found.image.to(rows.dtype), found.label.to(rows.dtype), found.score]
         return torch.cat([rows, torch.cat([torch.stack(columns, 1), marks], 1)])[None, None]
 

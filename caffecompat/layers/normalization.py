@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +13,11 @@ from caffecompat.errors import SchemaError
 from caffecompat.graph.spec import LayerSpec
 from caffecompat.layers.base import Layer, Shape, layer
 from caffecompat.schema import caffe_pb2
+
+# PyTorch wants an eps above 0 where it trains.
+_TINY = float(torch.finfo(torch.float32).tiny)
+# Published nets use 3 to 11; the work grows with it.
+MAX_LOCAL_SIZE = 999
 
 
 @layer("LRN")
@@ -28,8 +34,8 @@ class LRN(Layer):
         self.alpha, self.beta = param.alpha, param.beta
         self.within = param.norm_region == caffe_pb2.LRNParameter.WITHIN_CHANNEL
         self.k = 1.0 if self.within else param.k
-        if self.size % 2 != 1:
-            raise self.error(f"local_size must be odd, got {self.size}", kind=SchemaError)
+        if self.size % 2 != 1 or self.size > MAX_LOCAL_SIZE:
+            raise self.error(f"local_size must be odd and at most {MAX_LOCAL_SIZE}, got {self.size}", kind=SchemaError)
 
     def shapes(self, *bottoms: Shape) -> tuple[Shape, ...]:
         if len(bottoms[0]) != 4:
@@ -65,7 +71,7 @@ def normalized_by_batch(x: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     if x.numel() == channels:
         return x - x, x.detach().flatten().to(dtype), variance
     # A momentum of 1 leaves the batch's own statistics there, the variance scaled by m / (m - 1).
-    return functional.batch_norm(x, mean, variance, training=True, momentum=1.0, eps=eps), mean, variance
+    return functional.batch_norm(x, mean, variance, training=True, momentum=1.0, eps=eps or _TINY), mean, variance
 
 
 class BatchNorm(Layer):
@@ -87,6 +93,8 @@ class BatchNorm(Layer):
             raise self.error(f"expected a bottom of at least 2 axes, got {bottoms[0]}")
         self.channels = bottoms[0][1]
         self.eps = param.eps
+        if not 0 <= self.eps < math.inf:
+            raise self.error(f"eps must be at least 0, got {self.eps:g}", kind=SchemaError)
         self.decay = param.moving_average_fraction
         self.global_stats = param.use_global_stats if param.HasField("use_global_stats") else None
         for name, count in (("mean", self.channels), ("variance", self.channels), ("factor", 1)):

@@ -15,8 +15,11 @@ from caffecompat.graph.spec import LayerSpec
 from caffecompat.layers.base import MAX_VALUES, Layer, Shape, layer
 
 Float32 = NDArray[np.float32]
+_LARGEST = float(np.finfo(np.float32).max)
 # Caffe treats aspect ratios nearer than this as equal.
 SAME_RATIO = 1e-6
+# Of each list of sizes or ratios; published nets state at most ten.
+MAX_STATED = 100
 
 
 @layer("PriorBox")
@@ -67,6 +70,12 @@ class PriorBox(Layer):
         """(priors, 2): width and height in pixels of the boxes at one place."""
         param = self.spec.message.prior_box_param
         smallest, greatest = list(param.min_size), list(param.max_size)
+        most = max(len(smallest), len(greatest), len(param.aspect_ratio))
+        if most > MAX_STATED:
+            raise self.error(
+                f"at most {MAX_STATED} of min_size, max_size and aspect_ratio are possible, got {most}",
+                kind=SchemaError,
+            )
         if not smallest or not all(0 < size < MAX_VALUES for size in smallest + greatest):
             raise self.error(
                 f"expected at least one min_size, and sizes greater than 0, got min_size {smallest}, "
@@ -94,8 +103,8 @@ class PriorBox(Layer):
         """The aspect ratios other than 1, in order."""
         ratios = [np.float32(1)]
         for ratio in map(np.float32, self.spec.message.prior_box_param.aspect_ratio):
-            if not 0 < ratio < math.inf:
-                raise self.error(f"aspect_ratio must be greater than 0, got {ratio}", kind=SchemaError)
+            if not 0 < ratio < math.inf or 1 / float(ratio) > _LARGEST:
+                raise self.error(f"aspect_ratio must be greater than 0, got {ratio:g}", kind=SchemaError)
             if all(abs(ratio - other) >= SAME_RATIO for other in ratios):
                 ratios.append(ratio)
                 if self.spec.message.prior_box_param.flip:
@@ -123,7 +132,8 @@ class PriorBox(Layer):
         key = (height, width, int(rows), int(columns), features.device)
         priors = self._cache.get(key)
         if priors is None:
-            array = self._priors(height, width, rows, columns)
+            with np.errstate(over="ignore", invalid="ignore"):
+                array = self._priors(height, width, rows, columns)
             priors = torch.from_numpy(array).to(features.device)
             if not torch.compiler.is_compiling():
                 self._cache = {key: priors}

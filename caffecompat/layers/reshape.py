@@ -8,7 +8,7 @@ from math import prod
 from torch import Tensor
 
 from caffecompat.graph.spec import LayerSpec
-from caffecompat.layers.base import Layer, Shape, layer
+from caffecompat.layers.base import MAX_AXES, Layer, Shape, layer
 
 
 @layer("Reshape")
@@ -27,6 +27,8 @@ class Reshape(Layer):
         param = spec.message.reshape_param
         self._sizes = tuple(param.shape.dim)
         self._first, self._replaced = param.axis, param.num_axes
+        if len(self._sizes) > MAX_AXES:
+            raise self.error(f"a blob has at most {MAX_AXES} axes, got {len(self._sizes)} dims")
         if self._sizes.count(-1) > 1:
             raise self.error(f"at most one dim may be -1, got {self._wanted()}")
         if any(size < -1 for size in self._sizes):

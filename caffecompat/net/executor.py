@@ -96,9 +96,11 @@ def _call(layer: Layer, bottoms: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     except CaffeCompatError as error:
         layer.spec.locate(error)
         raise
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, IndexError, MemoryError) as error:
+        # PyTorch's ways of refusing what a layer hands it.
         shapes = ", ".join(
             f"{key.name} {tuple(blob.shape)}" for key, blob in zip(layer.spec.bottoms, bottoms, strict=True)
         )
-        raise layer.error(f"{layer.spec.type} failed on {shapes or 'no bottoms'}: {error}", kind=ShapeError) from error
+        reason = next(iter(str(error).splitlines()), "not enough memory")
+        raise layer.error(f"{layer.spec.type} failed on {shapes or 'no bottoms'}: {reason}", kind=ShapeError) from error
     return (tops,) if isinstance(tops, Tensor) else tuple(tops)

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from caffecompat.errors import ShapeError, UsageError, did_you_mean, quoted
+from caffecompat.errors import ShapeError, UsageError, WeightsError, did_you_mean, quoted
 from caffecompat.formats.weights import Weights
 from caffecompat.graph.spec import BlobKey, Graph, LayerSpec
 from caffecompat.layers import build
-from caffecompat.layers.base import MAX_VALUES, Layer, Shape
-from caffecompat.layers.data import MAX_AXES, DataLayer
+from caffecompat.layers.base import MAX_AXES, MAX_VALUES, Layer, Shape
+from caffecompat.layers.data import DataLayer
 from caffecompat.net import weights as matching
 from caffecompat.net.executor import Env, Executor, Hooks
 from caffecompat.net.learnable import Learnable, learnable
@@ -27,6 +27,10 @@ from caffecompat.net.sharing import share_between, share_within
 
 if TYPE_CHECKING:
     from caffecompat.data.preprocessing import Preprocessing
+
+
+# 4 GiB: twice what a binary weight file of Caffe's can hold.
+MAX_FILLED = 2**30
 
 
 class Outputs(dict[str, Tensor]):
@@ -274,7 +278,21 @@ class Net(nn.Module):
         share_between(self.layers, other.layers)
 
     def fill(self) -> None:
-        """Give the parameters that no weight file assigned the values of their fillers."""
+        """Give the parameters that no weight file assigned the values of their fillers.
+
+        Raises:
+            WeightsError: they are more than 2**30 values, of all layers together.
+            SchemaError: a filler is not known or cannot fill its parameter.
+        """
+        values = 0
+        for layer in self.layers:
+            values += sum(getattr(layer, name).numel() for name in layer.unfilled)
+            if values > MAX_FILLED:
+                raise layer.error(
+                    f"up to here {values} values have no weights; fillers make at most {MAX_FILLED}",
+                    hint="give the weights, or lower num_output",
+                    kind=WeightsError,
+                )
         self.filled = (*self.filled, *(layer.spec.name for layer in self.layers if layer.fill()))
 
     @cached_property

@@ -1,6 +1,6 @@
 """Mutated files by the thousand: whatever they hold, nothing but a CaffeCompatError may come out.
 
-    python -m tests.attacks.mutate --caffemodel 20000 --prototxt 20000
+    python -m tests.attacks.mutate --caffemodel 20000 --prototxt 20000 --layers 20000
 
 Each case depends on the seed and its number alone, so `--first` repeats a failed one.
 """
@@ -110,7 +110,18 @@ def prototxts(count: int, seed: int = 0, first: int = 0) -> Outcome:
     return mutate_prototxt.prototxts(count, seed, first)
 
 
-ATTACKS: dict[str, Callable[[int, int, int], Outcome]] = {"caffemodel": caffemodels, "prototxt": prototxts}
+def layers(count: int, seed: int = 0, first: int = 0) -> Outcome:
+    """Attack `caffecompat.load` and a pass of the net with layers of every type."""
+    from tests.attacks import mutate_layers
+
+    return mutate_layers.layers(count, seed, first)
+
+
+ATTACKS: dict[str, Callable[[int, int, int], Outcome]] = {
+    "caffemodel": caffemodels,
+    "prototxt": prototxts,
+    "layers": layers,
+}
 
 
 def main() -> int:
