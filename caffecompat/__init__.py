@@ -8,27 +8,36 @@
 from __future__ import annotations
 
 import gc
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from caffecompat.errors import CaffeCompatError, CaffeCompatWarning
 
 if TYPE_CHECKING:
+    from caffecompat.layers.base import Layer
+    from caffecompat.layers.plugins import layer
     from caffecompat.net import Net, load
 
 __version__ = "0.1.0"
-__all__ = ["CaffeCompatError", "CaffeCompatWarning", "Net", "__version__", "load"]
+__all__ = ["CaffeCompatError", "CaffeCompatWarning", "Layer", "Net", "__version__", "layer", "load"]
+
+_MODULES = {
+    "Layer": "caffecompat.layers.base",
+    "Net": "caffecompat.net",
+    "layer": "caffecompat.layers.plugins",
+    "load": "caffecompat.net",
+}
 
 
 def __getattr__(name: str) -> object:
     """Import what needs torch when it is first asked for: `import caffecompat` stays cheap."""
-    if name in ("Net", "load"):
-        # A collection in the middle of these imports walks all of PyTorch's objects: 80 ms.
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
-            import caffecompat.net
-        finally:
-            if collecting:
-                gc.enable()
-        return getattr(caffecompat.net, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # A collection in the middle of these imports walks all of PyTorch's objects: 80 ms.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return getattr(import_module(_MODULES[name]), name)
+    finally:
+        if collecting:
+            gc.enable()

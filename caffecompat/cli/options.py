@@ -41,8 +41,18 @@ def net_argument(function: F) -> F:
     return click.argument("net", type=click.Path(path_type=Path), metavar="NET.prototxt")(function)
 
 
+def _load_plugins(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> None:
+    """Run the plug-ins asked for, before anything is read."""
+    if not values or context.resilient_parsing:
+        return
+    from caffecompat.layers.plugins import load_plugin
+
+    for value in values:
+        load_plugin(value)
+
+
 def net_options(function: F) -> F:
-    """Which net is built from the prototxt: phase, level, stage, dialect, ignore_field, input_shape."""
+    """Which net is built from the prototxt: phase, level, stage, dialect, ignore_field, input_shape; and plugin."""
     options = (
         click.option(
             "--phase",
@@ -66,6 +76,14 @@ def net_options(function: F) -> F:
             multiple=True,
             metavar="NAME",
             help="Compute layers as if this unknown field were not there; a warning says so.",
+        ),
+        click.option(
+            "--plugin",
+            callback=_load_plugins,
+            expose_value=False,
+            multiple=True,
+            metavar="MODULE|FILE.py",
+            help="Python code that registers layers of your own: it is run.",
         ),
         click.option(
             "--input-shape",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from caffecompat.formats import scalars
+from caffecompat.schema.plugins import fields_of_plugins
 
 _INTEGERS = {
     FieldDescriptor.TYPE_INT32: (-(1 << 31), (1 << 31) - 1),
@@ -37,6 +39,7 @@ class Field:
         quoted: str for a string field, bytes for a bytes field, else None.
         message: the type of its message, or None.
         names: the names of its enum, or ().
+        extension: the descriptor by which a message holds it, if a plug-in added it.
     """
 
     name: str
@@ -48,16 +51,27 @@ class Field:
     quoted: type | None = None
     message: Descriptor | None = None
     names: tuple[str, ...] = ()
+    extension: FieldDescriptor | None = None
+
+    def of(self, message: Any) -> Any:
+        """The value of the field in a message."""
+        return getattr(message, self.name) if self.extension is None else message.Extensions[self.extension]
 
 
 # Stands for every field that the schema does not know.
 UNKNOWN = Field("", "", True, "a value")
 
 
+def fields_of(descriptor: Any) -> dict[str, Field]:
+    """The fields of the message type of a descriptor by name, those of plug-ins included."""
+    return _known(descriptor, tuple(fields_of_plugins(descriptor)))
+
+
 @cache
-def fields_of(descriptor: Descriptor) -> dict[str, Field]:
-    """The fields of a message type by name."""
-    return {field.name: _field(field, descriptor.name, _repeated(field)) for field in descriptor.fields}
+def _known(descriptor: Descriptor, added: tuple[FieldDescriptor, ...]) -> dict[str, Field]:
+    known = {field.name: _field(field, descriptor.name, _repeated(field)) for field in descriptor.fields}
+    known |= {field.name: replace(_field(field, descriptor.name, False), extension=field) for field in added}
+    return known
 
 
 def _repeated(field: FieldDescriptor) -> bool:

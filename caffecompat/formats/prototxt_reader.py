@@ -221,7 +221,7 @@ class Reader:
         elif field.message is None:
             raise errors.wrong_value(self.tokens, at, field, None)
         else:
-            message = getattr(parent.message, field.name)
+            message = field.of(parent.message)
             siblings = parent.nodes.setdefault(field.name, [])
             if field.repeated:
                 message = message.add()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
-from caffecompat.errors import CaffeCompatWarning, Position, quoted
+from caffecompat.errors import CaffeCompatWarning, Position, did_you_mean, quoted
+from caffecompat.formats.fields import fields_of
 from caffecompat.formats.parsed import UnknownField
 from caffecompat.schema import caffe_pb2
 
@@ -38,6 +39,8 @@ def hint_of(field: UnknownField, root: str) -> str | None:
 
     message = caffe_pb2.DESCRIPTOR.message_types_by_name.get(root)
     for name in field.path[::2]:
-        known = message.fields_by_name.get(str(name)) if message else None
-        message = known.message_type if known else None
+        known = fields_of(message).get(str(name)) if message else None
+        message = known.message if known else None
+    if message is not None and message.file is not caffe_pb2.DESCRIPTOR:
+        return did_you_mean(field.name, message.fields_by_name)
     return unknown_field_hint(field.name, message.name) if message else None

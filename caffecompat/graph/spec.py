@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field, fields
+from importlib import import_module
+from typing import Any, Literal, NamedTuple
 
 from google.protobuf.message import Message
 
-from caffecompat.errors import CaffeCompatError, GraphError, Position, located
+from caffecompat.errors import CaffeCompatError, GraphError, Position, SchemaError, located
 from caffecompat.formats.parsed import UnknownField
 from caffecompat.schema import LayerType, caffe_pb2, layer_type
+from caffecompat.schema.plugins import module_of, parameters
 
 Phase = Literal["TRAIN", "TEST"]
 Dialect = Literal["ssd", "bvlc"]
@@ -87,6 +89,12 @@ class LayerSpec:
         """The `param { ... }` of blob `index`; Caffe's defaults where the prototxt states none."""
         return self.params[index] if index < len(self.params) else ParamRef()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickled, the message travels as bytes, to be read when the plug-in that adds its fields is imported.
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values["message"] = self.message.SerializePartialToString()
+        return _unpickled, (type(self), module_of(self.type), values)
+
     def error(self, message: str, *, hint: str | None = None, kind: ErrorKind = GraphError) -> CaffeCompatError:
         """An error of this layer: `raise spec.error("...")` names its file, line and name."""
         return self.locate(kind(message, hint=hint))
@@ -94,6 +102,13 @@ class LayerSpec:
     def locate(self, error: CaffeCompatError) -> CaffeCompatError:
         """`error`, with this layer's file, line and name where it lacks them."""
         return located(error, self.position, self.name)
+
+
+def _unpickled(cls: type[LayerSpec], plugin: str | None, values: dict[str, Any]) -> LayerSpec:
+    if plugin is not None:
+        import_module(plugin)
+    message = caffe_pb2.LayerParameter.FromString(values.pop("message"))
+    return cls(message=message, **values)
 
 
 @dataclass(frozen=True)
@@ -126,5 +141,15 @@ class Graph:
 
 
 def message_param(spec: LayerSpec) -> Message | None:
-    """The message of the layer type's own parameters, with its defaults where the prototxt has none."""
-    return getattr(spec.message, spec.row.param) if spec.row.param else None
+    """The message of the layer type's own parameters, with its defaults where the prototxt has none.
+
+    Raises:
+        SchemaError: a required field is missing.
+    """
+    if not spec.row.param:
+        return None
+    message = parameters(spec.message, spec.row.param)
+    if not message.IsInitialized():
+        missing = message.FindInitializationErrors()  # type: ignore[attr-defined]
+        raise spec.error(f"{spec.row.param}.{missing[0]} is missing", kind=SchemaError)
+    return message

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from caffecompat.errors import SchemaError, did_you_mean, quoted
+from caffecompat.schema.plugins import load_entry_point
 
 MANY = 1 << 30
 
@@ -171,13 +172,18 @@ V0_NAMES: dict[str, str] = {row.v0: row.name for row in _ROWS if row.v0}
 
 
 def layer_type(name: str) -> LayerType:
-    """The row of a type.
+    """The row of a type; of one that an installed package brings, after its module is imported.
 
     Raises:
         SchemaError: there is no such type.
+        CaffeCompatError: the module that brings it cannot be imported.
     """
-    try:
-        return LAYER_TYPES[name]
-    except KeyError:
+    row = LAYER_TYPES.get(name)
+    if row is None and name and load_entry_point(name):
+        row = LAYER_TYPES.get(name)
+        if row is None:
+            raise SchemaError(f"the package that is to bring layer type {quoted(name)} does not register it")
+    if row is None:
         message = "a layer without a type" if not name else f"unknown layer type {quoted(name)}"
-        raise SchemaError(message, hint=did_you_mean(name, LAYER_TYPES)) from None
+        raise SchemaError(message, hint=did_you_mean(name, LAYER_TYPES))
+    return row
