@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from caffecompat.data.geometry import Resize, Size
 from caffecompat.data.labels import read_labels
 from caffecompat.data.means import Mean, parse_mean, read_mean_image
 from caffecompat.data.preprocessing import Channels, Interpolation, Pad, Preprocessing, Segmentation
-from caffecompat.errors import CaffeCompatWarning, ShapeError, UsageError, quoted
+from caffecompat.errors import CaffeCompatWarning, SchemaError, ShapeError, UsageError, quoted
 from caffecompat.graph.spec import Graph, LayerSpec
 from caffecompat.schema import caffe_pb2
 
@@ -57,7 +58,7 @@ def preprocessing_of(
         channels=channels,
         mean=mean.values,
         mean_image=mean.image,
-        scale=given.scale if given.scale is not None else _float(transform.scale),
+        scale=_scale(spec, transform, given.scale),
         labels=_labels(graph, given.labels, base),
         variances=_variances(graph),
         segmentation=mean.segmentation or _segmentation(graph),
@@ -107,6 +108,18 @@ def _channels(shape: tuple[int, ...] | None, transform: caffe_pb2.Transformation
     if transform.force_gray or (mean.image is not None and mean.image.shape[0] == 1):
         return "gray"
     return "bgr"
+
+
+def _scale(spec: LayerSpec | None, transform: caffe_pb2.TransformationParameter, given: float | None) -> float:
+    scale = given if given is not None else _float(transform.scale)
+    if math.isfinite(scale):
+        return scale
+    if given is not None:
+        raise UsageError(f"expected a scale that is a finite number, got {given}")
+    error = SchemaError(f"transform_param: expected a scale that is a finite number, got {scale}")
+    if spec is not None:
+        spec.locate(error)
+    raise error
 
 
 def _check_channels(blob: str, channels: Channels, shape: tuple[int, ...] | None, mean: Mean) -> None:

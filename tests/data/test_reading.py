@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from caffecompat.data.preprocessing import Preprocessing, Segmentation
-from caffecompat.errors import CaffeCompatError, CaffeCompatWarning, FormatError, ShapeError, UsageError
+from caffecompat.errors import CaffeCompatError, CaffeCompatWarning, FormatError, SchemaError, ShapeError, UsageError
 from caffecompat.formats import parse_net, read_net, write_mean
 from caffecompat.graph import build_graph
 from tests.support import shared_file
@@ -140,6 +140,14 @@ def test_what_does_not_fit_is_refused(tmp_path):
     for mean in ("1,nan,3", "1,inf,2", "no such file", "1;2;3"):
         with pytest.raises(UsageError):
             record("", layer=INPUT, mean=mean)
+
+
+@pytest.mark.parametrize("scale", ["nan", "inf", "-inf"])
+def test_a_scale_that_is_no_finite_number_is_refused(scale):
+    with pytest.raises(UsageError, match="expected a scale that is a finite number"):
+        record(scale=float(scale))
+    with pytest.raises(SchemaError, match='layer "[^"]+": transform_param: expected a scale'):
+        record(f"scale: {scale}")
 
 
 def test_broken_mean_file_is_refused_by_name(tmp_path):
