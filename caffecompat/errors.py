@@ -48,7 +48,7 @@ class CaffeCompatError(Exception):
         self.line = line
         self.column = column
         self.layer = layer
-        self.hint = _hint(hint)
+        self.hint = None if hint is None else presentable(hint)
 
     def add_context(
         self,
@@ -66,13 +66,13 @@ class CaffeCompatError(Exception):
             self.line, self.column = line, column
         if self.layer is None:
             self.layer = layer
-        if self.hint is None:
-            self.hint = _hint(hint)
+        if self.hint is None and hint is not None:
+            self.hint = presentable(hint)
 
     def __str__(self) -> str:
         file = None if self.file is None else printable(self.file)
         place = ":".join(str(part) for part in (file, self.line, self.column) if part is not None)
-        layer = f'layer "{_on_one_line(self.layer)}"' if self.layer is not None else ""
+        layer = f'layer "{shown(self.layer)}"' if self.layer is not None else ""
         text = ": ".join(part for part in (place, layer, self.message) if part)
         return f"{text}\n  {self.hint}" if self.hint else text
 
@@ -157,20 +157,21 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def presentable(text: str) -> str:
+    """`text` of several lines as a terminal may show it: printable, its middle left out if it is very long."""
+    return _bounded("\n".join(map(printable, text.split("\n"))))
+
+
+def shown(name: str) -> str:
+    """A name from a file as a table or a message shows it: without quotes, short, printable, on one line."""
+    text = printable(name)
+    return text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 3] + "..."
+
+
 def _bounded(text: str) -> str:
     """`text`, its middle left out if it is very long."""
     half = (MAX_MESSAGE - 5) // 2
     return text if len(text) <= MAX_MESSAGE else f"{text[:half]} ... {text[-half:]}"
-
-
-def _hint(text: str | None) -> str | None:
-    """A hint may have several lines."""
-    return None if text is None else _bounded("\n".join(map(printable, text.split("\n"))))
-
-
-def _on_one_line(name: str) -> str:
-    text = printable(name)
-    return text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 3] + "..."
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from caffecompat.cli.errors import tell
 from caffecompat.cli.options import net_argument, net_options, preprocessing_options
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def command(
     preparing = {"mean": mean, "scale": scale, "channels": channels, "labels": labels}
     opened = open_net(net, weights, input_shapes, rules, preparing)
     for note in opened.notes:
-        click.echo(note, err=True)
+        tell(note)
     made, record = opened.net, opened.preprocessing
     if chosen is not None:
         from caffecompat.export.applying import apply_recipe
@@ -79,7 +80,7 @@ def command(
         made, record = apply_recipe(made, chosen[0], chosen[1], record)
         click.echo(f"changed by the recipe {chosen[0].stem}", err=True)
         if made.filled:
-            click.echo(f"the recipe left to their fillers: {', '.join(made.filled)}", err=True)
+            tell(f"the recipe left to their fillers: {', '.join(made.filled)}")
 
     from caffecompat.export import export
 
@@ -118,6 +119,8 @@ def _recipe(recipe: str | None, options: Sequence[str]) -> tuple[Path, dict[str,
 
 
 def _tell_blobs(net: Net) -> None:
+    from caffecompat.errors import shown
+
     for word, keys in (("input", net.graph.inputs), ("output", net.graph.outputs)):
         for key in keys:
-            click.echo(f"{word:<6} {key.name}  {'x'.join(map(str, net.blob_shapes[key]))}")
+            click.echo(f"{word:<6} {shown(key.name)}  {'x'.join(map(str, net.blob_shapes[key]))}")

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from caffecompat.errors import CaffeCompatError, CaffeCompatWarning, UsageError
+from caffecompat.errors import CaffeCompatError, CaffeCompatWarning, UsageError, presentable
 
 FAULT = 1
 USAGE = 2
@@ -39,12 +39,17 @@ def notes_on_stderr() -> Iterator[None]:
             show(message, category, filename, lineno, file, line)
         elif str(message) not in seen:
             seen.add(str(message))
-            click.echo(f"warning: {message}", err=True)
+            tell(f"warning: {message}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", CaffeCompatWarning)
         warnings.showwarning = note
         yield
+
+
+def tell(text: str) -> None:
+    """Print a note on stderr; the names in it come from files and may hold anything."""
+    click.echo(presentable(text), err=True)
 
 
 def run_guarded(call: Callable[[], Any]) -> NoReturn:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from caffecompat.cli.errors import tell
 from caffecompat.cli.options import named_shapes, net_options
+from caffecompat.errors import shown
 
 if TYPE_CHECKING:
     from caffecompat.graph.analysis import LayerCost
@@ -42,7 +44,7 @@ def command(
 
     graph, notes = read_graph(net, **rules)
     for note in notes:
-        click.echo(note, err=True)
+        tell(note)
     made = Net(graph, named_shapes(input_shapes, [key.name for key in graph.inputs]))
     parameters = [[tuple(blob.shape) for blob in layer.blobs] for layer in made.layers]
     costs = analyse(graph, made.blob_shapes, parameters)
@@ -97,15 +99,15 @@ def _as_text(net: Net, costs: Sequence[LayerCost]) -> str:
     ]
     shapes = net.blob_shapes
     ends = [
-        f"{word}: " + ", ".join(f"{key.name} {_by(shapes[key])}" for key in keys)
+        f"{word}: " + ", ".join(f"{shown(key.name)} {_by(shapes[key])}" for key in keys)
         for word, keys in (("inputs", net.graph.inputs), ("outputs", net.graph.outputs))
     ]
-    return "\n".join([f"{net.graph.name or 'a net'}, phase {net.graph.phase}", *ends, "", *lines])
+    return "\n".join([f"{shown(net.graph.name) or 'a net'}, phase {net.graph.phase}", *ends, "", *lines])
 
 
 def _row(cost: LayerCost) -> tuple[str, ...]:
     return (
-        cost.spec.name,
+        shown(cost.spec.name),
         cost.spec.type,
         " ".join(_by(shape) for shape in cost.shapes),
         f"{cost.parameters:,}" if cost.parameters else "",

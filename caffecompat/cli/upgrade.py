@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from caffecompat.cli.errors import tell
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -28,9 +30,12 @@ def command(old: Path, new: Path) -> None:
     A prototxt's comments are not kept; fields that Caffe's schema does not know are. Of a weight file only the layers'
     names, types and weights are carried over.
     """
+    from caffecompat.cli.files import keep_inputs
+
+    keep_inputs(new, [old])
     notes = _upgrade_weights(old, new) if _is_binary(old) else _upgrade_text(old, new)
     for note in notes or ["it is in today's form already"]:
-        click.echo(f"{old}: {note}", err=True)
+        tell(f"{old}: {note}")
     click.echo(f"wrote {new} ({new.stat().st_size:,} bytes)")
 
 

@@ -22,6 +22,8 @@ from caffecompat.net import Net
 if TYPE_CHECKING:
     from caffecompat.data.preprocessing import Preprocessing
 
+MAX_STEPS = 1000
+
 
 def export_pt2(
     net: Net,
@@ -49,8 +51,9 @@ def export_pt2(
 
     Raises:
         UsageError: `example` names no input.
-        UnsupportedError: a layer cannot be exported.
+        UnsupportedError: a layer cannot be exported, or a recurrent one has more than 1000 time steps.
     """
+    _check_steps(net)
     program = _Program(net, embed)
     inputs = program.example(example or {})
     with _evaluation(net), torch.no_grad(), warnings.catch_warnings():
@@ -65,6 +68,18 @@ def export_pt2(
     with atomic_write(path) as file:
         torch.export.save(exported, file, extra_files=dict(metadata or {}))
     return dynamic
+
+
+def _check_steps(net: Net) -> None:
+    """A program has every time step of a recurrent layer written out."""
+    for layer in net.layers:
+        steps = net.blob_shapes[layer.spec.bottoms[0]][0] if layer.spec.type in ("RNN", "LSTM") else 0
+        if steps > MAX_STEPS:
+            raise layer.error(
+                f"{steps} time steps are too many for an exported program, which has each; {MAX_STEPS} are possible",
+                hint="build the net for fewer, or convert to .safetensors or .pt",
+                kind=UnsupportedError,
+            )
 
 
 class _Program(nn.Module):

@@ -18,6 +18,8 @@ from caffecompat.schema import LAYER_TYPES, caffe_pb2, layer_type
 Shape = tuple[int, ...]
 MAX_VALUES = 2**31 - 1
 MAX_AXES = 32
+# What fillers make: 4 GiB, twice what a binary weight file of Caffe can hold.
+MAX_FILLED = 2**30
 _PLAIN = (int, float, str, tuple, list, dict, LayerSpec)
 
 

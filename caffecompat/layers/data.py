@@ -10,7 +10,7 @@ from torch import Tensor
 
 from caffecompat.errors import UnsupportedError, UsageError
 from caffecompat.graph.spec import LayerSpec
-from caffecompat.layers.base import MAX_AXES, MAX_VALUES, Layer, Shape, layer
+from caffecompat.layers.base import MAX_AXES, MAX_FILLED, MAX_VALUES, Layer, Shape, layer
 from caffecompat.layers.fillers import fill
 from caffecompat.schema import caffe_pb2
 
@@ -125,6 +125,9 @@ class DummyData(DataLayer):
             raise self.error(f"data_filler must be stated not at all, once or for each of the {tops} tops")
         self._filler = fillers * tops if len(fillers) == 1 else fillers or [caffe_pb2.FillerParameter()] * tops
         self.refill = tuple(filler.type != "constant" for filler in self._filler)
+        values = sum(prod(shape) for shape in self.declared.values() if len(shape) <= MAX_AXES)
+        if values > MAX_FILLED:
+            raise self.error(f"{values} values are to be filled; at most {MAX_FILLED} are")
         self._constants: dict[int, Tensor] = {}
         self.register_buffer("_place", torch.empty(0), persistent=False)
 

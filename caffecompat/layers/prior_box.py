@@ -114,8 +114,8 @@ class PriorBox(Layer):
     def shapes(self, *bottoms: Shape) -> tuple[Shape, ...]:
         """(1, 2, H * W * priors * 4)."""
         height, width = self._size(bottoms[0])
-        if self.image is None:
-            self._size(bottoms[1])
+        if self.image is None and min(self._size(bottoms[1])) < 1:
+            raise self.error(f"expected an image of at least one pixel, got {bottoms[1]}")
         count = height * width * len(self.box_sizes) * 4
         if not 0 < 2 * count <= MAX_VALUES:
             raise self.error(f"a feature map of shape {bottoms[0]} gives {count} values; it must be 1 to {MAX_VALUES}")

@@ -96,7 +96,7 @@ def _call(layer: Layer, bottoms: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     except CaffeCompatError as error:
         layer.spec.locate(error)
         raise
-    except (RuntimeError, ValueError, IndexError, MemoryError) as error:
+    except (RuntimeError, ValueError, IndexError, ArithmeticError, MemoryError) as error:
         # PyTorch's ways of refusing what a layer hands it.
         shapes = ", ".join(
             f"{key.name} {tuple(blob.shape)}" for key, blob in zip(layer.spec.bottoms, bottoms, strict=True)

@@ -17,7 +17,7 @@ from caffecompat.errors import ShapeError, UsageError, WeightsError, did_you_mea
 from caffecompat.formats.weights import Weights
 from caffecompat.graph.spec import BlobKey, Graph, LayerSpec
 from caffecompat.layers import build
-from caffecompat.layers.base import MAX_AXES, MAX_VALUES, Layer, Shape
+from caffecompat.layers.base import MAX_AXES, MAX_FILLED, MAX_VALUES, Layer, Shape
 from caffecompat.layers.data import DataLayer
 from caffecompat.net import weights as matching
 from caffecompat.net.executor import Env, Executor, Hooks
@@ -27,10 +27,6 @@ from caffecompat.net.sharing import share_between, share_within
 
 if TYPE_CHECKING:
     from caffecompat.data.preprocessing import Preprocessing
-
-
-# 4 GiB: twice what a binary weight file of Caffe's can hold.
-MAX_FILLED = 2**30
 
 
 class Outputs(dict[str, Tensor]):
@@ -225,6 +221,10 @@ class Net(nn.Module):
                     f"the net has no input {quoted(name)}; its inputs are {', '.join(self.inputs) or 'none'}",
                     hint=did_you_mean(name, self._input_keys),
                 )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Blobs of a pass may hang in a graph of gradients, which can be neither copied nor pickled.
+        return {**self.__dict__, "blobs": {}}
 
     # --- parameters
 

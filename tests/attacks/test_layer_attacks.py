@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -9,7 +11,15 @@ import pytest
 import torch
 
 from caffecompat import load
-from caffecompat.errors import MAX_MESSAGE, CaffeCompatError, SchemaError, ShapeError, WeightsError
+from caffecompat.errors import (
+    MAX_MESSAGE,
+    CaffeCompatError,
+    SchemaError,
+    ShapeError,
+    UnsupportedError,
+    WeightsError,
+)
+from caffecompat.export import export
 from tests.attacks.mutate import layers
 from tests.attacks.mutate_layers import alone
 
@@ -93,6 +103,8 @@ def test_fillers_of_many_layers_are_added(tmp_path, monkeypatch):
         ("DetectionOutput", "detection_output_param { num_classes: 2 }", [(1, 8), (1, 4), (1, 2, 8, 3)]),
         ("DetectionOutput", "detection_output_param { num_classes: 0 }", [(1, 8), (1, 4), (1, 2, 8)]),
         ("DetectionEvaluate", "detection_evaluate_param { num_classes: 4294967295 }", [(1, 1, 3, 7), (1, 1, 2, 8)]),
+        ("DummyData", "dummy_data_param { shape { dim: 2147483647 } }", []),
+        ("PriorBox", "prior_box_param { min_size: 3 }", [(1, 1, 2, 2), (1, 3, 0, 9)]),
         ("Tile", "tile_param { tiles: 2147483647 }", [(1, 2)]),
         ("Slice", "slice_param { slice_point: [1, 2, 3] }", [(1, 4)]),
     ],
@@ -102,8 +114,8 @@ def test_absurd_parameters(tmp_path, kind, fields, shapes):
 
 
 def test_huge_dummy_data_takes_no_memory_until_it_is_asked_for(tmp_path):
-    net = load_one(tmp_path, "DummyData", "dummy_data_param { shape { dim: 2147483647 } }")
-    assert net.blob_shapes[net.graph.last["y"]] == (2**31 - 1,)
+    net = load_one(tmp_path, "DummyData", "dummy_data_param { shape { dim: 1073741824 } }")
+    assert net.blob_shapes[net.graph.last["y"]] == (2**30,)
 
 
 def test_an_eps_of_nothing_trains(tmp_path):
@@ -122,6 +134,31 @@ def test_an_index_beyond_the_table(tmp_path):
     with pytest.raises(ShapeError, match="Embed failed on x0") as caught:
         net(x0=torch.tensor([0.0, 3.0]))
     assert caught.value.layer == "l"
+
+
+def test_a_program_does_not_write_out_a_million_steps(tmp_path):
+    net = load_one(tmp_path, "RNN", "recurrent_param { num_output: 1 }", (1_000_000, 1, 1), (1_000_000, 1))
+    with pytest.raises(UnsupportedError, match="1000000 time steps") as caught:
+        export(net, tmp_path / "rnn.pt2")
+    assert caught.value.layer == "l"
+
+
+@pytest.mark.parametrize("command", ["inspect", "convert"])
+def test_names_from_files_stay_short_and_printable_on_the_terminal(tmp_path, command):
+    path = tmp_path / "hostile.prototxt"
+    name = r"\033[31mred\n" + 5000 * "x"
+    path.write_text(
+        f'name: "{name}" layer {{ name: "{name}" type: "Data" top: "{name}" data_param {{ batch_size: 1 }}'
+        " transform_param { crop_size: 2 } }"
+        f'layer {{ name: "{name}" type: "ReLU" bottom: "{name}" top: "{name}y" }}'
+    )
+    output = ["-o", str(tmp_path / "out.safetensors")] if command == "convert" else []
+    arguments = [sys.executable, "-m", "caffecompat", command, str(path), *output]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout + done.stderr
+    assert "\033" not in shown
+    assert len(shown) < 5000
 
 
 def test_names_command_no_terminal(tmp_path):

@@ -8,11 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-import click
 import cv2
 import numpy as np
 import torch
 
+from caffecompat.cli.errors import tell
 from caffecompat.cli.files import keep_inputs
 from caffecompat.cli.opening import GivenShapes, open_net
 from caffecompat.cli.progress import Progress
@@ -184,11 +184,6 @@ class Pictures:
                 raise
             self._faults += 1
             tell(str(error))
-
-
-def tell(text: str) -> None:
-    """Say something on stderr."""
-    click.echo(text, err=True)
 
 
 def _device(name: str) -> torch.device:
