@@ -112,3 +112,16 @@ def test_what_cannot_be_read(tmp_path):
     (tmp_path / "half.caffemodel").write_bytes(v1_weights()[:-3])
     assert "half.caffemodel" in upgrade(tmp_path / "half.caffemodel", tmp_path / "new", status=1).stderr
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["old.prototxt", "link.prototxt"])
+def test_what_is_read_is_not_written(tmp_path, name):
+    old = tmp_path / "old.prototxt"
+    old.write_text(V1)
+    (tmp_path / "link.prototxt").symlink_to(old)
+    assert "is an input of this command" in upgrade(old, tmp_path / name, status=2).stderr
+    assert old.read_text() == V1
+    weights = tmp_path / "old.caffemodel"
+    weights.write_bytes(v1_weights())
+    assert "write to another file" in upgrade(weights, weights, status=2).stderr
+    assert weights.read_bytes() == v1_weights()

@@ -263,8 +263,13 @@ def test_share_with_is_one_memory():
 def test_a_net_can_be_copied_and_pickled():
     net = small()
     x = torch.ones(2, 3, 5, 4)
+    net.keep = "all"
+    net(data=x)
     for again in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert net.blobs
+        assert not again.blobs
         torch.testing.assert_close(again(data=x)["conv"], net(data=x)["conv"])
+        assert set(again.blobs) == set(net.blobs)
 
 
 def test_learnable_counts_statistics_and_keeps_caffes_order():
