@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from caffecompat.cli.options import named_shapes
 from caffecompat.data.preprocessing import Preprocessing
-from caffecompat.errors import GraphError
+from caffecompat.errors import GraphError, WeightsError, quoted
 from caffecompat.formats import read_net, read_weights
 from caffecompat.formats.weights import Weights
 from caffecompat.graph import build_graph
@@ -106,10 +106,18 @@ def read_graph(
 
 def _take_weights(net: Net, weights: Weights | None) -> list[str]:
     """Give the net its parameters; a note where they are not the file's, and where the file's were not wanted."""
-    unused = net.copy_from(weights).unused if weights is not None else ()
+    assigned = net.copy_from(weights) if weights is not None else None
     net.fill()
-    if weights is None:
+    if weights is None or assigned is None:
         return ["no weights: the parameters came from the net's fillers"]
+    unused = assigned.unused
+    if net.filled and unused and not assigned.matched:
+        raise WeightsError(
+            f"expected weights of the net's layers, such as {quoted(net.filled[0])}; "
+            f"got those of other layers only, such as {quoted(unused[0])}",
+            file=weights.file,
+            hint="are they of another net? Layers are matched by name",
+        )
     notes = [f"not in {weights.file}, left to their fillers: {', '.join(net.filled)}"] if net.filled else []
     return notes + ([f"in {weights.file}, but not in the net: {', '.join(unused)}"] if unused else [])
 

@@ -139,6 +139,17 @@ def test_phase_of_a_training_file(folder):
     assert "unknown bottom" in convert("train.prototxt", "--phase", "TEST", status=1).stderr
 
 
+def test_weights_of_another_net(folder):
+    """Not one layer by the same name: the result would be the fillers' alone."""
+    convert("train_val.prototxt", "-o", "net.caffemodel")
+    renamed = TRAIN_VAL.replace('name: "fc"', 'name: "fc_new"').replace('name: "conv"', 'name: "conv_new"')
+    (folder / "other.prototxt").write_text(renamed)
+    done = convert("other.prototxt", "-w", "net.caffemodel", "-o", "other.pt", status=1)
+    assert "net.caffemodel: expected weights of the net's layers, such as 'conv_new'" in done.stderr
+    assert "such as 'conv'\n  are they of another net?" in done.stderr
+    assert not (folder / "other.pt").exists()
+
+
 def test_weights_that_are_missing_or_left_over(folder):
     convert("train_val.prototxt", "-o", "net.caffemodel")
     (folder / "other.prototxt").write_text(TRAIN_VAL.replace('name: "fc"', 'name: "fc_new"'))
