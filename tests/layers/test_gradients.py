@@ -74,8 +74,7 @@ def test_gradients_are_the_derivatives(case, device):
 
 def test_a_wrong_gradient_is_found():
     x = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
-    with pytest.raises(torch.autograd.gradcheck.GradcheckError):
-        torch.autograd.gradcheck(lambda x: x * x.detach(), x, fast_mode=True)
+    assert not torch.autograd.gradcheck(lambda x: x * x.detach(), x, fast_mode=True, raise_exception=False)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.type in NOT_DIFFERENTIABLE], ids=str)
