@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint format proto demo bench bench-peers attacks wheel wheels clean
+.PHONY: help install test lint format proto layers demo bench bench-peers attacks wheel wheels clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ format: $(INSTALLED)  ## mend style
 
 proto: $(INSTALLED)  ## compile proto/caffe.proto into caffecompat/schema
 	$(BIN)/python proto/compile.py
+
+layers: $(INSTALLED)  ## write LAYERS.md: what each layer type takes, and how it is tested
+	$(BIN)/python -m tests.layers.layers_page
 
 demo: $(INSTALLED)  ## convert a published face detector, detect on a photograph, leave demo/astronaut_faces.png
 	$(BIN)/python examples/face_detection.py demo
