@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -22,7 +22,9 @@ from google.protobuf.message import Message
 
 from caffecompat.errors import CaffeCompatError, SchemaError, did_you_mean, quoted
 from caffecompat.schema import caffe_pb2
-from caffecompat.schema.proto_text import LABELS, Definitions
+
+if TYPE_CHECKING:
+    from caffecompat.schema.proto_text import Definitions
 
 GROUP = "caffecompat.layers"
 # Numbers of the fields in binary files: from the range that proto/caffe.proto keeps for extensions.
@@ -89,7 +91,7 @@ def add_field(field: str, definitions: Definitions) -> None:
     file.extension.add(
         name=field,
         number=number,
-        label=LABELS["optional"],
+        label=FieldDescriptorProto.LABEL_OPTIONAL,
         type=FieldDescriptorProto.TYPE_MESSAGE,
         type_name=f".{package}.{wanted}",
         extendee=f".{_LAYER.full_name}",
