@@ -9,10 +9,8 @@ from math import ceil, prod
 
 from google.protobuf.message import Message
 
-from caffecompat.graph.spec import BlobKey, Graph, LayerSpec
+from caffecompat.graph.spec import BlobKey, Graph, LayerSpec, Shape
 from caffecompat.schema import caffe_pb2
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from caffecompat.errors import CaffeCompatError, ShapeError, UnsupportedError, did_you_mean
 from caffecompat.graph.spec import LayerSpec, message_param
+from caffecompat.graph.spec import Shape as Shape
 from caffecompat.layers.fillers import fill
 from caffecompat.schema import LAYER_TYPES, caffe_pb2, layer_type
 
-Shape = tuple[int, ...]
 MAX_VALUES = 2**31 - 1
 MAX_AXES = 32
 # What fillers make: 4 GiB, twice what a binary weight file of Caffe can hold.

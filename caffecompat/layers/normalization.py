@@ -12,6 +12,7 @@ from torch.nn import functional
 from caffecompat.errors import SchemaError
 from caffecompat.graph.spec import LayerSpec
 from caffecompat.layers.base import Layer, Shape, layer
+from caffecompat.layers.scale import ChannelWeight
 from caffecompat.schema import caffe_pb2
 
 # PyTorch wants an eps above 0 where it trains.
@@ -154,32 +155,19 @@ class MVN(Layer):
 
 
 @layer("NormalizeBBox")
-class Normalize(Layer):
+class Normalize(ChannelWeight):
     """x / sqrt(sum of squares + eps), times a learned scale. Blob: weight (channels), or of no axes if shared.
 
     The sum is over the whole image, or over the channels of each pixel without across_spatial (ParseNet, SSD; the
     first nets of SSD call the type NormalizeBBox).
     """
 
-    weight: Tensor
-
     def __init__(self, spec: LayerSpec, bottoms: Sequence[Shape]) -> None:
-        super().__init__(spec, bottoms)
         param = spec.message.norm_param
-        if len(bottoms[0]) < 2:
-            raise self.error(f"expected a bottom of at least 2 axes, got {bottoms[0]}")
-        self.channels = bottoms[0][1]
+        filler = param.scale_filler if param.HasField("scale_filler") else 1.0
+        super().__init__(spec, bottoms, param.channel_shared, filler)
         self.across_spatial = param.across_spatial
-        self.shared = param.channel_shared
         self.eps = param.eps
-        shape = () if self.shared else (self.channels,)
-        self.declare("weight", shape, param.scale_filler if param.HasField("scale_filler") else 1.0)
-
-    def shapes(self, *bottoms: Shape) -> tuple[Shape, ...]:
-        (bottom,) = bottoms
-        if len(bottom) < 2 or (not self.shared and bottom[1] != self.channels):
-            raise self.error(f"expected {self.channels} channels on axis 1, got {bottom}")
-        return (bottom,)
 
     def forward(self, x: Tensor) -> Tensor:
         axes = list(range(1, x.dim())) if self.across_spatial else [1]

@@ -11,6 +11,29 @@ from torch.nn import functional
 from caffecompat.errors import SchemaError
 from caffecompat.graph.spec import LayerSpec
 from caffecompat.layers.base import Layer, Shape, layer
+from caffecompat.schema import caffe_pb2
+
+
+class ChannelWeight(Layer):
+    """One learned weight for each channel of (N, C, ...), or one of no axes for all; the shape stays."""
+
+    weight: Tensor
+
+    def __init__(
+        self, spec: LayerSpec, bottoms: Sequence[Shape], shared: bool, filler: caffe_pb2.FillerParameter | float
+    ) -> None:
+        super().__init__(spec, bottoms)
+        if len(bottoms[0]) < 2:
+            raise self.error(f"expected a bottom of at least 2 axes, got {bottoms[0]}")
+        self.channels = bottoms[0][1]
+        self.shared = shared
+        self.declare("weight", () if shared else (self.channels,), filler)
+
+    def shapes(self, *bottoms: Shape) -> tuple[Shape, ...]:
+        (bottom,) = bottoms
+        if len(bottom) < 2 or (not self.shared and bottom[1] != self.channels):
+            raise self.error(f"expected {self.channels} channels on axis 1, got {bottom}")
+        return (bottom,)
 
 
 class _Spread(Layer):
@@ -90,26 +113,12 @@ class Bias(_Spread):
 
 
 @layer("PReLU")
-class PReLU(Layer):
+class PReLU(ChannelWeight):
     """max(x, 0) + slope * min(x, 0). Blob: weight (channels), or of no axes with channel_shared."""
 
-    weight: Tensor
-
     def __init__(self, spec: LayerSpec, bottoms: Sequence[Shape]) -> None:
-        super().__init__(spec, bottoms)
         param = spec.message.prelu_param
-        if len(bottoms[0]) < 2:
-            raise self.error(f"expected a bottom of at least 2 axes, got {bottoms[0]}")
-        self.channels = bottoms[0][1]
-        self.shared = param.channel_shared
-        shape = () if self.shared else (self.channels,)
-        self.declare("weight", shape, param.filler if param.HasField("filler") else 0.25)
-
-    def shapes(self, *bottoms: Shape) -> tuple[Shape, ...]:
-        (bottom,) = bottoms
-        if len(bottom) < 2 or (not self.shared and bottom[1] != self.channels):
-            raise self.error(f"expected {self.channels} channels on axis 1, got {bottom}")
-        return (bottom,)
+        super().__init__(spec, bottoms, param.channel_shared, param.filler if param.HasField("filler") else 0.25)
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.prelu(x, self.weight.to(x.dtype))

@@ -19,11 +19,11 @@ from caffecompat.graph.spec import BlobKey, Graph, LayerSpec
 from caffecompat.layers import build
 from caffecompat.layers.base import MAX_AXES, MAX_FILLED, MAX_VALUES, Layer, Shape
 from caffecompat.layers.data import DataLayer
-from caffecompat.net import weights as matching
 from caffecompat.net.executor import Env, Executor, Hooks
 from caffecompat.net.learnable import Learnable, learnable
 from caffecompat.net.naming import escape
 from caffecompat.net.sharing import share_between, share_within
+from caffecompat.net.weights import Assigned, assign
 
 if TYPE_CHECKING:
     from caffecompat.data.preprocessing import Preprocessing
@@ -83,6 +83,7 @@ class Net(nn.Module):
             for weight, key in zip(spec.loss_weights, spec.tops, strict=False)
             if weight
         )
+        self._always_kept = frozenset((*graph.outputs, *(key for _, key in self._losses)))
         self.train(graph.phase == "TRAIN")
         for layer in self.layers:
             if layer.spec.phase != graph.phase:
@@ -192,17 +193,16 @@ class Net(nn.Module):
     def _asked(self, name: str) -> bool:
         return self.keep == "all" or name in self.keep
 
-    def _kept(self) -> set[BlobKey]:
-        kept = {*self.graph.outputs, *(key for _, key in self._losses)}
-        if self.keep:
-            unknown = [] if self.keep == "all" else [name for name in self.keep if name not in self.graph.last]
-            if unknown:
-                raise UsageError(
-                    f"keep names {quoted(unknown[0])}, which is no blob of the net",
-                    hint=did_you_mean(unknown[0], self.graph.last),
-                )
-            kept.update(key for name, key in self.graph.last.items() if self._asked(name))
-        return kept
+    def _kept(self) -> frozenset[BlobKey]:
+        if not self.keep:
+            return self._always_kept
+        unknown = [] if self.keep == "all" else [name for name in self.keep if name not in self.graph.last]
+        if unknown:
+            raise UsageError(
+                f"keep names {quoted(unknown[0])}, which is no blob of the net",
+                hint=did_you_mean(unknown[0], self.graph.last),
+            )
+        return self._always_kept.union(key for name, key in self.graph.last.items() if self._asked(name))
 
     def _feed(self, inputs: Mapping[str, Tensor | np.ndarray[Any, Any]]) -> Env:
         self._check_names(inputs)
@@ -245,7 +245,7 @@ class Net(nn.Module):
         names = [layer.spec.name for layer in self.layers]
         raise UsageError(f"the net has no layer {quoted(name)}", hint=did_you_mean(name, names))
 
-    def copy_from(self, weights: Weights | str | os.PathLike[str]) -> matching.Assigned:
+    def copy_from(self, weights: Weights | str | os.PathLike[str]) -> Assigned:
         """Take the weights of a file, layer by layer of the same name; layers the net lacks are passed over.
 
         Parameters that have no memory yet become views of the file; others are copied into.
@@ -257,17 +257,7 @@ class Net(nn.Module):
             from caffecompat.formats import read_weights
 
             weights = read_weights(weights)
-        matched, unused = [], []
-        for source, target in matching.targets(self.layers, weights):
-            if target is None:
-                if source.blobs:
-                    unused.append(source.name)
-                continue
-            for index, blob in matching.fitting(source, target, weights.file):
-                target.give(index, matching.tensor(blob, tuple(target.blobs[index].shape)))
-            if source.blobs:
-                matched.append(source.name)
-        return matching.Assigned(tuple(matched), tuple(unused))
+        return assign(self.layers, weights)
 
     def share_with(self, other: Net) -> None:
         """Use another net's parameters, layer by layer of the same name: one memory for both (train and test nets).

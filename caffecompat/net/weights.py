@@ -27,6 +27,25 @@ class Assigned:
     unused: tuple[str, ...]
 
 
+def assign(layers: Sequence[Layer], weights: Weights) -> Assigned:
+    """Give layers the weights of a file; layers that the net lacks are passed over.
+
+    Raises:
+        WeightsError: a layer of the same name has another number of blobs, or blobs of another shape.
+    """
+    matched, unused = [], []
+    for source, target in targets(layers, weights):
+        if target is None:
+            if source.blobs:
+                unused.append(source.name)
+            continue
+        for index, blob in fitting(source, target, weights.file):
+            target.give(index, tensor(blob, tuple(target.blobs[index].shape)))
+        if source.blobs:
+            matched.append(source.name)
+    return Assigned(tuple(matched), tuple(unused))
+
+
 def targets(layers: Sequence[Layer], weights: Weights) -> Iterator[tuple[LayerWeights, Layer | None]]:
     """Each layer of the file, with the layer of the net that takes it.
 
