@@ -10,8 +10,9 @@ from types import ModuleType
 
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import CaffeCompatError, FormatError, UsageError, context, quoted
-from caffecompat.export.rebuild import blobs_by_name, net_message, rebuild
+from caffecompat.export.rebuild import blobs_by_name, rebuild
 from caffecompat.net import Net
+from caffecompat.net.saving import net_message
 from caffecompat.schema import caffe_pb2
 
 

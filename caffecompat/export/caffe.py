@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from caffecompat.export.rebuild import net_blobs, net_message
 from caffecompat.formats import atomic_write, write_caffemodel, write_hdf5, write_text
 from caffecompat.net import Net
+from caffecompat.net.saving import net_blobs, net_message
 
 
 def export_prototxt(net: Net, path: Path, metadata: Mapping[str, str]) -> None:

@@ -1,9 +1,10 @@
-"""Data layers, without their readers: DataLayer, and those of arrays. A net is fed their tops like inputs."""
+"""Data layers: DataLayer, and those of arrays. They read by themselves if asked to; else a net is fed their tops."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,21 +15,50 @@ from caffecompat.layers.base import MAX_AXES, MAX_FILLED, MAX_VALUES, Layer, Sha
 from caffecompat.layers.fillers import fill
 from caffecompat.schema import caffe_pb2
 
+if TYPE_CHECKING:
+    from caffecompat.data.prefetch import Prefetcher
+    from caffecompat.data.source import Reading, Source
+
 
 class DataLayer(Layer):
     """A layer whose tops come from outside the net.
 
     Attributes:
         declared: the shapes of those tops that the prototxt states by itself, by name.
+        reader: what reads its batches, once it was told to read.
     """
 
-    source = "a file"
+    reads = "a file"
 
     def __init__(self, spec: LayerSpec, bottoms: Sequence[Shape]) -> None:
         super().__init__(spec, bottoms)
         self.declared: dict[str, Shape] = {
             key.name: shape for key, shape in zip(spec.tops, self.stated(), strict=False) if shape is not None
         }
+        self.reader: Prefetcher | None = None
+        self.register_buffer("_place", torch.empty(0), persistent=False)
+
+    def open_source(self, reading: Reading) -> Source | None:
+        """What it reads, or None if it makes its tops itself or is always fed.
+
+        Raises:
+            CaffeCompatError: what the prototxt names cannot be read.
+        """
+        raise self.error(f"{self.spec.type} reads {self.reads}; there is no reader for it here", kind=UnsupportedError)
+
+    def read(self, reading: Reading) -> None:
+        """Open what it reads; from now on a pass takes the next batch, and the shapes are those of the first one.
+
+        Raises:
+            CaffeCompatError: what the prototxt names cannot be read.
+        """
+        from caffecompat.data.prefetch import Prefetcher
+
+        source = self.open_source(reading)
+        if source is None:
+            return
+        self.declared = dict(zip((key.name for key in self.spec.tops), source.shapes(), strict=True))
+        self.reader = Prefetcher(source)
 
     def stated(self) -> Sequence[Shape | None]:
         """The shape of each top, as far as the prototxt states it."""
@@ -76,11 +106,14 @@ class DataLayer(Layer):
         return shape
 
     def forward(self) -> tuple[Tensor, ...]:
+        if self.reader is not None:
+            device = self.get_buffer("_place").device
+            return tuple(top.to(device, non_blocking=True) for top in self.reader.next())
         fed = ", ".join(f"{key.name}=..." for key in self.spec.tops)
         raise self.error(
-            f"{self.spec.type} reads {self.source}; there is no reader for it here",
-            hint=f"feed its tops: net({fed})",
-            kind=UnsupportedError,
+            f"{self.spec.type} reads {self.reads}, and was not told to",
+            hint=f"feed its tops: net({fed}); or let it read: caffecompat.load(..., reading=Reading())",
+            kind=UsageError,
         )
 
 
@@ -101,6 +134,9 @@ class Input(DataLayer):
 
     def advice(self, top: int) -> tuple[str, ...]:
         return ("1", "3", "H", "W")
+
+    def open_source(self, reading: Reading) -> Source | None:
+        return None
 
     def forward(self) -> tuple[Tensor, ...]:
         fed = ", ".join(f"{key.name}=..." for key in self.spec.tops)
@@ -129,7 +165,9 @@ class DummyData(DataLayer):
         if values > MAX_FILLED:
             raise self.error(f"{values} values are to be filled; at most {MAX_FILLED} are")
         self._constants: dict[int, Tensor] = {}
-        self.register_buffer("_place", torch.empty(0), persistent=False)
+
+    def open_source(self, reading: Reading) -> Source | None:
+        return None
 
     def stated(self) -> Sequence[Shape | None]:
         param, tops = self.spec.message.dummy_data_param, len(self.spec.tops)
@@ -167,7 +205,7 @@ class DummyData(DataLayer):
 class MemoryData(DataLayer):
     """Pictures (N, C, H, W) and labels (N,) from memory; the prototxt states all sizes."""
 
-    source = "arrays in memory"
+    reads = "arrays in memory"
 
     def stated(self) -> Sequence[Shape | None]:
         param = self.spec.message.memory_data_param
@@ -184,4 +222,4 @@ class MemoryData(DataLayer):
 class HDF5Data(DataLayer):
     """Data sets of HDF5 files, named as the tops; only the files state their shapes."""
 
-    source = "HDF5 files"
+    reads = "HDF5 files"

@@ -1,6 +1,7 @@
-"""Data layers of pictures, without their readers: what shapes they state.
+"""Data layers of pictures: what shapes they state, and what reads them.
 
-The size of a picture comes from the prototxt (crop, resize) or from the user; a database is not opened for it.
+The size of a picture comes from the prototxt (crop, resize) or from the user; unless the net is told to read, no
+database is opened for it.
 """
 
 from __future__ import annotations
@@ -65,14 +66,14 @@ class PictureData(DataLayer):
 class Data(PictureData):
     """Pictures and labels from a database."""
 
-    source = "a database"
+    reads = "a database"
 
 
 @layer("AnnotatedData")
 class AnnotatedData(PictureData):
     """Pictures and their boxes from a database: labels (1, 1, boxes, 8), stated here as one box. (SSD branch.)."""
 
-    source = "a database"
+    reads = "a database"
 
     def label(self, batch: int) -> Shape | None:
         return (1, 1, 1, 8)
@@ -82,14 +83,14 @@ class AnnotatedData(PictureData):
 class VideoData(PictureData):
     """The frames of a video or a camera. (SSD branch.)."""
 
-    source = "a video"
+    reads = "a video"
 
 
 @layer("ImageData")
 class ImageData(PictureData):
     """Pictures from files, and labels from the list that names them."""
 
-    source = "picture files"
+    reads = "picture files"
 
     def batch_size(self) -> int:
         return self.spec.message.image_data_param.batch_size
@@ -111,7 +112,7 @@ class ImageData(PictureData):
 class WindowData(PictureData):
     """Windows of pictures, warped to the crop, and their classes."""
 
-    source = "windows of picture files"
+    reads = "windows of picture files"
 
     def batch_size(self) -> int:
         return self.spec.message.window_data_param.batch_size
@@ -121,7 +122,7 @@ class WindowData(PictureData):
 class ImageLabelData(PictureData):
     """Pictures (N, 3, crop, crop) and label maps (N, 1, dim, dim) cut out by `label_slice`. (Dilation.)."""
 
-    source = "picture files"
+    reads = "picture files"
 
     def batch_size(self) -> int:
         return self.spec.message.image_label_data_param.batch_size
@@ -140,7 +141,7 @@ class ImageLabelData(PictureData):
 class BinLabelData(PictureData):
     """Arrays (N, C, H, W) from files of floats, and label maps (N, 1, dim, dim). (Dilation.)."""
 
-    source = "files of floats"
+    reads = "files of floats"
 
     def batch_size(self) -> int:
         return self.spec.message.bin_label_data_param.batch_size

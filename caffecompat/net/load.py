@@ -6,7 +6,7 @@ import gc
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 from caffecompat.errors import UsageError, quoted
 from caffecompat.formats import read_net, read_weights
@@ -15,6 +15,9 @@ from caffecompat.graph import build_graph
 from caffecompat.graph.spec import Dialect, Phase
 from caffecompat.net.meanings import state_meanings
 from caffecompat.net.net import Net
+
+if TYPE_CHECKING:
+    from caffecompat.data.source import Reading
 
 
 def load(
@@ -27,6 +30,7 @@ def load(
     level: int = 0,
     stages: Sequence[str] = (),
     ignore_fields: Sequence[str] = (),
+    reading: Reading | None = None,
 ) -> Net:
     """Make a net from the files Caffe used.
 
@@ -41,6 +45,7 @@ def load(
         level: the level that rules of the prototxt may ask for.
         stages: the stages that rules of the prototxt may ask for.
         ignore_fields: names of fields that the schema does not know and that may be passed over.
+        reading: let data layers read by themselves, in this way; without it they are fed like inputs.
 
     Returns:
         The net, its parameters float32 on the CPU.
@@ -67,7 +72,7 @@ def load(
             source if isinstance(source, Weights) else read_weights(source) for source in several if source is not None
         ]
         state_meanings(graph, sources)
-        net = Net(graph, input_shapes)
+        net = Net(graph, input_shapes, reading=reading)
         for source in sources:
             net.copy_from(source)
         net.fill()

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from caffecompat.errors import ShapeError, UsageError, WeightsError, did_you_mean, quoted
+from caffecompat.errors import CaffeCompatError, UsageError, WeightsError, did_you_mean, quoted
 from caffecompat.formats.weights import Weights
 from caffecompat.graph.spec import BlobKey, Graph, LayerSpec
 from caffecompat.layers import build
@@ -26,7 +26,9 @@ from caffecompat.net.sharing import share_between, share_within
 from caffecompat.net.weights import Assigned, assign
 
 if TYPE_CHECKING:
+    from caffecompat.data.prefetch import Prefetcher
     from caffecompat.data.preprocessing import Preprocessing
+    from caffecompat.data.source import Reading
 
 
 class Outputs(dict[str, Tensor]):
@@ -41,6 +43,7 @@ class Net(nn.Module):
     Args:
         graph: what `caffecompat.graph.build_graph` made.
         input_shapes: shapes of inputs that the prototxt leaves open, or that differ from it.
+        reading: let data layers read by themselves, in this way; without it they are fed like inputs.
 
     Attributes:
         graph: the graph it was made from.
@@ -56,8 +59,15 @@ class Net(nn.Module):
         UsageError: `input_shapes` names no input.
     """
 
-    def __init__(self, graph: Graph, input_shapes: Mapping[str, Iterable[int]] | None = None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        input_shapes: Mapping[str, Iterable[int]] | None = None,
+        *,
+        reading: Reading | None = None,
+    ) -> None:
         super().__init__()
+        self._reading = reading
         self.graph = graph
         self.keep: Collection[str] | Literal["all"] = frozenset()
         self.blobs: dict[str, Tensor] = {}
@@ -93,8 +103,10 @@ class Net(nn.Module):
         bottoms = [self.blob_shapes[key] for key in spec.bottoms]
         layer = build(spec, bottoms)
         try:
+            if self._reading is not None and isinstance(layer, DataLayer):
+                layer.read(self._reading)
             tops = layer.shapes_given(given) if isinstance(layer, DataLayer) else layer.shapes(*bottoms)
-        except ShapeError as error:
+        except CaffeCompatError as error:
             spec.locate(error)
             raise
         for key, shape in zip(spec.tops, tops, strict=True):
@@ -284,6 +296,16 @@ class Net(nn.Module):
                     kind=WeightsError,
                 )
         self.filled = (*self.filled, *(layer.spec.name for layer in self.layers if layer.fill()))
+
+    @property
+    def readers(self) -> list[Prefetcher]:
+        """What reads the batches of its data layers, in the order of the layers."""
+        return [layer.reader for layer in self.layers if isinstance(layer, DataLayer) and layer.reader is not None]
+
+    def close(self) -> None:
+        """Stop reading: threads end, files and databases are let go of."""
+        for reader in self.readers:
+            reader.close()
 
     @cached_property
     def preprocessing(self) -> Preprocessing:

@@ -10,9 +10,9 @@ import caffecompat
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import UnsupportedError, UsageError
 from caffecompat.export.applying import apply_recipe
-from caffecompat.export.rebuild import net_blobs, net_message
 from caffecompat.export.recipes import find_recipe
 from caffecompat.formats import write_caffemodel, write_text
+from caffecompat.net.saving import net_blobs, net_message
 
 NET = """
 input: "data" input_shape {{ dim: 1 dim: 3 dim: {height} dim: {width} }}

@@ -1,0 +1,59 @@
+"""The random numbers of data layers: Caffe's generator, so that a seed gives Caffe's own crops, mirrors and orders."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+MAX = 2**32 - 1
+
+
+class Draws:
+    """A stream of 32-bit numbers: boost::mt19937, the common Mersenne Twister, as Caffe seeds it and draws from it.
+
+    Args:
+        seed: as `random_seed` of a solver; None takes one from the operating system.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        chosen = int.from_bytes(os.urandom(4), "little") if seed is None else seed & MAX
+        self._generator = np.random.RandomState(chosen)
+
+    def __call__(self) -> int:
+        """The next number, 0 to 2**32 - 1."""
+        return int.from_bytes(self._generator.bytes(4), "little")
+
+    def many(self, count: int) -> list[int]:
+        """The next `count` numbers."""
+        return [int(number) for number in np.frombuffer(self._generator.bytes(4 * count), "<u4")]
+
+    def below(self, bound: int) -> int:
+        """A number from 0 to bound - 1, each as likely, as boost::uniform_int draws it (for `shuffled`)."""
+        bucket = MAX // bound + (MAX % bound == bound - 1)
+        drawn = self() // bucket
+        while drawn >= bound:
+            drawn = self() // bucket
+        return drawn
+
+    def shuffled(self, count: int) -> list[int]:
+        """A permutation of 0 to count - 1, as caffe::shuffle makes it."""
+        order = list(range(count))
+        for last in range(count - 1, 0, -1):
+            other = self.below(last + 1)
+            order[last], order[other] = order[other], order[last]
+        return order
+
+    def state(self) -> dict[str, Any]:
+        """Where the stream is, as JSON holds it."""
+        _, key, position, *_ = self._generator.get_state(legacy=True)
+        return {"key": [int(word) for word in key], "position": int(position)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from where `state` was taken.
+
+        Raises:
+            ValueError: it is no such state.
+        """
+        self._generator.set_state(("MT19937", np.array(state["key"], np.uint32), int(state["position"]), 0, 0.0))
