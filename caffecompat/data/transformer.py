@@ -1,0 +1,250 @@
+"""Transformer: what `transform_param` does to the items of data layers, as Caffe's DataTransformer does it.
+
+An item is cropped, mirrored, and becomes (value - mean) * scale in single precision. The mean is that of the value's
+own place, before the crop (data_transformer.cpp of BVLC, in both dialects: the SSD branch reads the mean at wrong
+places, or aborts, where it crops).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from caffecompat.data.draws import Draws
+from caffecompat.data.geometry import Size
+from caffecompat.data.images import Image
+from caffecompat.data.means import read_mean_image
+from caffecompat.data.resizing import Resizer, roll_die
+from caffecompat.data.source import Floats
+from caffecompat.errors import CaffeCompatError, SchemaError, ShapeError, UnsupportedError
+from caffecompat.formats import paths
+from caffecompat.graph.spec import LayerSpec, Shape
+
+Values = npt.NDArray[np.uint8] | Floats
+
+_LATER = ("noise_param", "distort_param", "expand_param", "emit_constraint")
+
+
+class Transformer:
+    """The transformation of one data layer's items.
+
+    What is random is drawn beforehand: `draw` takes the numbers of an item from the layer's streams, in the
+    original's order, and `picture` or `array` transforms the item with them. Both of these change nothing but the
+    array they write into, so that several threads may call them at once.
+
+    A layer takes the seed of its stream with `stream`, at the places where the original calls InitRand: every data
+    layer does it once while it is set up, and those that prefetch (all but MemoryData) once more right before their
+    thread starts; the second stream replaces the first. Then, for the thread, `Draws(reading.draws())`.
+
+        transformer = Transformer(spec, reading.root)
+        transformer.stream(reading.draws)
+        ...
+        crops, thread = transformer.stream(reading.draws), Draws(reading.draws())
+        ticket = Ticket(item, transformer.draw(crops, thread))
+        ...
+        out = np.empty((batch, *transformer.shape((channels, height, width))), np.float32)
+        transformer.picture(image, ticket.draws, out[0])
+
+    Args:
+        spec: the layer; its `transform_param` and its phase count.
+        root: the folder that a relative `mean_file` starts from; None is the working directory.
+
+    Attributes:
+        crop: (height, width) that is cut out: at random in TRAIN, else from the middle; None cuts nothing.
+        decode_flag: how OpenCV is to decode pictures: as they are, or in colour or grey where that is forced.
+
+    Raises:
+        CaffeCompatError: the parameters contradict each other, or the mean cannot be read.
+    """
+
+    def __init__(self, spec: LayerSpec, root: Path | None = None) -> None:
+        param = spec.message.transform_param
+        self._spec = spec
+        self._mirrors = param.mirror
+        self._scale = np.float32(param.scale)
+        if not math.isfinite(param.scale):
+            raise spec.error(f"transform_param: expected a scale that is a finite number, got {param.scale}")
+        for name in _LATER:
+            if param.HasField(name):
+                raise spec.error(f"transform_param: {name} is not done here", kind=UnsupportedError)
+        self.decode_flag = _decode_flag(spec)
+        self.crop = _crop(spec)
+        self._random_crop = self.crop is not None and spec.phase == "TRAIN"
+        self._resizer = Resizer(param.resize_param, spec) if param.HasField("resize_param") else None
+        self._chooses = self._resizer is not None and self._resizer.choices > 1
+        self._means = np.array(param.mean_value, np.float32)
+        if not np.isfinite(self._means).all():
+            raise spec.error(f"transform_param: expected mean_value to be finite numbers, got {param.mean_value}")
+        self._image = _mean_image(spec, root)
+        self._mirrored = None if self._image is None else np.ascontiguousarray(self._image[:, :, ::-1])
+
+    # --- what is drawn
+
+    def stream(self, draws: Draws) -> Draws | None:
+        """DataTransformer::InitRand: a generator seeded with the next of `draws`, or None if no item needs one."""
+        return Draws(draws()) if self._mirrors or self._random_crop else None
+
+    def draw(self, crops: Draws | None, thread: Draws | None = None) -> tuple[int, ...]:
+        """What is drawn for the next item: raw numbers that `picture` and `array` turn into a place.
+
+        Args:
+            crops: what `stream` returned: draws for the mirror, then the crop's top, then its left.
+            thread: the generator of the layer's thread, of which several `interp_mode`s draw; None takes the first.
+        """
+        count = self._mirrors + 2 * self._random_crop
+        drawn = tuple(crops.many(count)) if crops is not None and count else (0,) * count
+        if self._chooses and self._resizer is not None:
+            return (*drawn, 0 if thread is None else roll_die(thread, self._resizer.choices))
+        return drawn
+
+    # --- what is done
+
+    def shape(self, shape: Shape) -> Shape:
+        """The shape (channels, height, width) that an item of such a shape comes to.
+
+        Raises:
+            ShapeError: the crop does not fit into it, or the mean is not one for it.
+        """
+        channels, height, width = shape
+        if self._resizer is not None:
+            height, width = self._resizer.layout(height, width).padded
+        self._check(channels, height, width)
+        return (channels, *(self.crop or (height, width)))
+
+    def picture(self, image: Image, draws: Sequence[int], out: Floats) -> None:
+        """Transform a picture.
+
+        Args:
+            image: uint8, (height, width) or (height, width, channels).
+            draws: what `draw` returned for it.
+            out: float32 of `shape`, contiguous; the result is written here.
+
+        Raises:
+            ShapeError: the picture does not fit the parameters, or not `out`.
+        """
+        if self._resizer is not None:
+            image = self._resizer(image, draws[-1] if self._chooses else 0)
+        height, width = image.shape[:2]
+        channels = 1 if image.ndim == 2 else image.shape[2]
+        mirror, rows, columns = self._place(channels, height, width, draws, out)
+        cut = image[rows, columns]
+        # A contiguous copy first: cv2.split is five times slower on a part of an array.
+        planes = cv2.split(cv2.flip(cut, 1) if mirror else np.ascontiguousarray(cut))
+        mean = self._mean(mirror, width, rows, columns)
+        for channel, plane in enumerate(planes):
+            self._write(plane, None if mean is None else mean[channel if len(mean) > 1 else 0], out[channel])
+
+    def array(self, values: Values, draws: Sequence[int], out: Floats) -> None:
+        """Transform an array; as `picture`, but for its layout.
+
+        Args:
+            values: uint8 or float32, (channels, height, width).
+            draws: what `draw` returned for it.
+            out: float32 of `shape`, contiguous; the result is written here.
+
+        Raises:
+            ShapeError: the array does not fit the parameters, or not `out`.
+            UnsupportedError: it is to be resized and no picture of bytes.
+        """
+        if self._resizer is not None:
+            if values.dtype != np.uint8:
+                raise UnsupportedError("resize_param resizes pictures, got an array of floats")
+            self.picture(np.ascontiguousarray(values.transpose(1, 2, 0)), draws, out)
+            return
+        channels, height, width = values.shape
+        mirror, rows, columns = self._place(channels, height, width, draws, out)
+        cut = values[:, rows, columns]
+        self._write(cut[:, :, ::-1] if mirror else cut, self._mean(mirror, width, rows, columns), out)
+
+    def _write(self, values: npt.NDArray[np.generic], mean: npt.NDArray[np.float32] | None, out: Floats) -> None:
+        """(values - mean) * scale, each step rounded to float32."""
+        if mean is not None:
+            np.subtract(values, mean, out=out)
+            if self._scale != 1:
+                np.multiply(out, self._scale, out=out)
+        elif self._scale != 1:
+            np.multiply(values, self._scale, out=out)
+        else:
+            np.copyto(out, values)
+
+    def _place(
+        self, channels: int, height: int, width: int, draws: Sequence[int], out: Floats
+    ) -> tuple[bool, slice, slice]:
+        """Whether to mirror, and which rows and columns to cut out."""
+        self._check(channels, height, width)
+        rows, columns = self.crop or (height, width)
+        if out.shape != (channels, rows, columns):
+            raise ShapeError(
+                f"expected an item of shape {out.shape}, as the first of its batch, got {(channels, rows, columns)}",
+                hint="items of different shapes go into batches of 1, or are cropped or resized to one shape",
+            )
+        top, left = (height - rows) // 2, (width - columns) // 2
+        if self._random_crop:
+            top = draws[self._mirrors] % (height - rows + 1)
+            left = draws[self._mirrors + 1] % (width - columns + 1)
+        return self._mirrors and draws[0] % 2 == 1, slice(top, top + rows), slice(left, left + columns)
+
+    def _mean(self, mirror: bool, width: int, rows: slice, columns: slice) -> Floats | None:
+        """What to subtract from a cut, mirrored if that is: (1 or channels, rows, columns) or (..., 1, 1)."""
+        if self._image is None or self._mirrored is None:
+            return self._means[:, None, None] if len(self._means) else None
+        if mirror:
+            return self._mirrored[:, rows, width - columns.stop : width - columns.start]
+        return self._image[:, rows, columns]
+
+    def _check(self, channels: int, height: int, width: int) -> None:
+        """Raise if a (resized) item of this shape cannot be transformed."""
+        if self.crop is not None and (height < self.crop[0] or width < self.crop[1]):
+            raise ShapeError(
+                f"a crop of {self.crop[0]}x{self.crop[1]} does not fit into {height}x{width}",
+                hint="give a smaller crop_size, or resize the pictures",
+            )
+        if self._image is not None and self._image.shape != (channels, height, width):
+            raise ShapeError(
+                f"mean_file: expected a mean of shape {(channels, height, width)}, that of the item before any crop, "
+                f"got {self._image.shape}",
+                hint="compute it anew from this data: caffecompat data mean",
+            )
+        if len(self._means) not in (0, 1, channels):
+            raise ShapeError(f"expected one mean_value or {channels}, one a channel, got {len(self._means)}")
+
+
+def _decode_flag(spec: LayerSpec) -> int:
+    param = spec.message.transform_param
+    if param.force_color and param.force_gray:
+        raise spec.error("transform_param: force_color and force_gray are both set", hint="keep one of them")
+    if param.force_color:
+        return cv2.IMREAD_COLOR
+    return cv2.IMREAD_GRAYSCALE if param.force_gray else cv2.IMREAD_UNCHANGED
+
+
+def _crop(spec: LayerSpec) -> Size | None:
+    param = spec.message.transform_param
+    if param.crop_size:
+        return param.crop_size, param.crop_size
+    if bool(param.crop_h) != bool(param.crop_w):
+        raise spec.error(
+            f"transform_param: crop_h and crop_w must be stated together, got {param.crop_h} and {param.crop_w}"
+        )
+    return (param.crop_h, param.crop_w) if param.crop_h else None
+
+
+def _mean_image(spec: LayerSpec, root: Path | None) -> Floats | None:
+    """The image that `mean_file` names, float32 (C, H, W), or None."""
+    param = spec.message.transform_param
+    if not param.HasField("mean_file"):
+        return None
+    if param.mean_value:
+        raise spec.error(
+            "transform_param: mean_file and mean_value are both set", hint="keep one of them", kind=SchemaError
+        )
+    file = spec.position.file if spec.position is not None else None
+    try:
+        return read_mean_image(paths.find(param.mean_file, "mean_file", root=root, beside=file))
+    except CaffeCompatError as error:
+        raise spec.locate(error) from None
