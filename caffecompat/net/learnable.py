@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from caffecompat.layers.base import Layer
 
@@ -39,5 +39,7 @@ def learnable(layers: Iterable[Layer]) -> list[Learnable]:
         for index in range(len(layer.blob_names)):
             ref = layer.spec.param(index)
             if ref.owner is None:
-                found.append(Learnable(layer, index, ref.lr_mult, ref.decay_mult))
+                # Caffe's BatchNorm sets the rates of its statistics to 0, whatever the prototxt leaves out.
+                learned = isinstance(layer.blobs[index], nn.Parameter)
+                found.append(Learnable(layer, index, ref.lr_mult if learned else 0.0, ref.decay_mult))
     return found

@@ -202,6 +202,11 @@ class Net(nn.Module):
             raise UsageError(f"expected what the call of the net returned, got {type(outputs).__name__}")
         return torch.stack([weight * blob.sum() for weight, blob in outputs.losses]).sum()
 
+    @cached_property
+    def loss_weights(self) -> dict[str, float]:
+        """The blobs that the loss is made of, with their weights."""
+        return {key.name: weight for weight, key in self._losses}
+
     def _asked(self, name: str) -> bool:
         return self.keep == "all" or name in self.keep
 

@@ -1,0 +1,49 @@
+"""Where a solver computes, and memory of its own for the parameters."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+
+from caffecompat.errors import CaffeCompatWarning, UsageError, quoted
+from caffecompat.formats.parsed import ParsedSolver
+from caffecompat.net import Net
+from caffecompat.schema import caffe_pb2
+from caffecompat.solver.group import Group
+from caffecompat.solver.options import Options
+
+
+def device_of(parsed: ParsedSolver, options: Options, group: Group) -> torch.device:
+    """The device of a run: that of the options, else what `solver_mode` and `device_id` say.
+
+    `solver_mode: GPU`, the schema's default, without a GPU warns and takes the CPU.
+
+    Raises:
+        UsageError: the options name a device that is not there.
+    """
+    if options.device is not None:
+        try:
+            device = torch.device(options.device)
+        except RuntimeError as error:
+            raise UsageError(f"expected a device such as cpu or cuda:0, got {quoted(options.device)}") from error
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise UsageError(f"{quoted(options.device)}: {torch.cuda.device_count()} GPUs are here")
+        return device
+    if parsed.message.solver_mode == caffe_pb2.SolverParameter.CPU:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        if parsed.message.HasField("solver_mode"):
+            warnings.warn("solver_mode is GPU, and no GPU is here: the CPU is used", CaffeCompatWarning, stacklevel=2)
+        return torch.device("cpu")
+    return torch.device("cuda", parsed.message.device_id if group.world == 1 else group.local_rank)
+
+
+def own_parameters(net: Net, device: torch.device) -> None:
+    """Move the net to the device, its parameters in aligned memory of their own: no view of a weight file is left."""
+    with torch.no_grad():
+        for layer in net.layers:
+            for index in range(len(layer.blob_names)):
+                if layer.spec.param(index).owner is None:
+                    layer.set_blob(index, layer.blobs[index].detach().clone())
+    net.to(device)

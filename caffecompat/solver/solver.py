@@ -1,0 +1,374 @@
+"""Solver: the loop that trains a net as its prototxt says.
+
+Source of the rules: Caffe's `solver.cpp` (the SSD branch) and the files of its solvers.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from caffecompat.data.draws import Draws
+from caffecompat.data.source import Reading
+from caffecompat.errors import UsageError, located
+from caffecompat.formats import read_solver, read_weights
+from caffecompat.formats.parsed import ParsedSolver
+from caffecompat.formats.paths import find
+from caffecompat.formats.weights import Weights
+from caffecompat.net import Net
+from caffecompat.net.weights import Assigned
+from caffecompat.solver.devices import device_of, own_parameters
+from caffecompat.solver.faults import not_finite
+from caffecompat.solver.group import Group
+from caffecompat.solver.listeners import Listener, Score, Step, Test, number, score_lines
+from caffecompat.solver.nets import Planned, build_net, planned_test_nets, planned_train_net
+from caffecompat.solver.options import Options
+from caffecompat.solver.policies import LearningRate
+from caffecompat.solver.smoothing import SmoothedLoss
+from caffecompat.solver.snapshots import Snapshots
+from caffecompat.solver.testing import run_test
+from caffecompat.solver.updates import make_update
+
+Action = Literal["none", "snapshot", "stop"]
+WeightsLike = str | os.PathLike[str] | Weights
+
+
+class Solver:
+    """Trains a net as a solver prototxt says.
+
+    >>> solver = Solver.from_prototxt("solver.prototxt", weights="vgg.caffemodel")
+    >>> solver.solve()
+
+    Args:
+        parsed: the solver, in today's form.
+        weights: weight files to start from, each over the last; those that the solver names come before them.
+        options: how to run it, beyond what it says.
+        group: the processes that train together; None if this one trains alone.
+        listeners: who is told what happens, from the building of the nets on.
+
+    Attributes:
+        parsed: the solver that was given.
+        param: its message.
+        net: the net that is trained.
+        test_nets: the nets that are tested; their parameters are the train net's.
+        assigned: what each weight file did to the train net.
+        iteration: how many updates were made.
+        update: the update rule, a `torch.optim.Optimizer`.
+        rate: the learning-rate policy.
+        smoothed: the loss averaged over the last `average_loss` iterations.
+        outputs: what the train net gave in its last pass.
+        listeners: who is told what happens.
+        action: asked after every iteration and every pass of a test what to do: "none", "snapshot" or "stop".
+
+    Raises:
+        CaffeCompatError: a file cannot be read, the layers make no net, or a setting makes no sense.
+    """
+
+    def __init__(
+        self,
+        parsed: ParsedSolver,
+        *,
+        weights: Sequence[WeightsLike] = (),
+        options: Options | None = None,
+        group: Group | None = None,
+        listeners: Iterable[Listener] = (),
+    ) -> None:
+        self.parsed = parsed
+        self.param = parsed.message
+        self.options = options or Options()
+        self.group = group or Group()
+        self.listeners = list(listeners)
+        self.action: Callable[[], Action] = lambda: "none"
+        self.iteration = 0
+        self.outputs: Mapping[str, Tensor] = {}
+        self.smoothed = SmoothedLoss(self._positive("average_loss"))
+        self._iter_size = self._positive("iter_size")
+        self._stopped = False
+        self._exact = False
+        self.device = device_of(parsed, self.options, self.group)
+        self.rate = LearningRate(parsed)
+        self.snapshots = Snapshots(parsed, self.options)
+        seed = int(self.param.random_seed) if self.param.random_seed >= 0 else None
+        if seed is not None:
+            torch.manual_seed(seed)
+        self._draws = Draws(None if seed is None else seed + self.group.rank)
+        self.assigned: list[Assigned] = []
+        sources = [read_weights(name) for name in self._named_weights()]
+        sources += [source if isinstance(source, Weights) else read_weights(source) for source in weights]
+        self.net = self._build(planned_train_net(parsed, self.options), sources, "training")
+        tested = planned_test_nets(parsed, self.options) if self.group.rank == 0 else []
+        self.test_nets = [self._build(plan, sources, f"test (#{index})") for index, plan in enumerate(tested)]
+        self.update = make_update(parsed, self.net.learnable)
+        self.group.start(self.net)
+
+    @classmethod
+    def from_prototxt(
+        cls,
+        path: str | os.PathLike[str],
+        weights: WeightsLike | Sequence[WeightsLike] | None = None,
+        *,
+        group: Group | None = None,
+        listeners: Iterable[Listener] = (),
+        **options: Any,
+    ) -> Solver:
+        """A solver from its prototxt.
+
+        Args:
+            path: the solver's prototxt, of any age.
+            weights: a weight file to start from, or several; one text may name several, separated by commas.
+            group: the processes that train together.
+            listeners: who is told what happens.
+            options: as the attributes of `Options`: dialect, device, root, workers, exact_resume, ...
+
+        Raises:
+            CaffeCompatError: a file cannot be read, the layers make no net, or a setting makes no sense.
+        """
+        given = [weights] if isinstance(weights, (str, os.PathLike, Weights)) else list(weights or ())
+        several: list[WeightsLike] = []
+        for item in given:
+            several += item.split(",") if isinstance(item, str) else [item]
+        return cls(read_solver(path), weights=several, options=Options(**options), group=group, listeners=listeners)
+
+    # --- building
+
+    def _positive(self, field: str) -> int:
+        value: int = getattr(self.param, field)
+        if value < 1:
+            raise located(UsageError(f"{field} must be at least 1, got {value}"), self.parsed.position(field, 0))
+        return value
+
+    def _named_weights(self) -> list[Path]:
+        """The weight files that the solver names itself."""
+        names = [name.strip() for text in self.param.weights for name in text.split(",")]
+        return [find(name, "weights", root=self.options.root, beside=self.parsed.file) for name in names if name]
+
+    def _build(self, plan: Planned, sources: Sequence[Weights], kind: str) -> Net:
+        self.say(f"Creating {kind} net specified by {plan.source}", "solver.cpp:87")
+        train = kind == "training"
+        reading = Reading(
+            root=self.options.root,
+            draws=self._draws,
+            workers=self.options.workers,
+            rank=self.group.rank if train else 0,
+            world=self.group.world if train else 1,
+            skip_bad_records=self.options.skip_bad_records,
+            pin=self.device.type == "cuda",
+        )
+        net = build_net(plan, self.options, reading, sources)
+        for source in sources:
+            assigned = net.copy_from(source)
+            if train:
+                self.assigned.append(assigned)
+        net.fill()
+        own_parameters(net, self.device)
+        if train and not net.loss_weights:
+            hint = "a net that is trained needs a loss layer, such as SoftmaxWithLoss, in phase TRAIN"
+            raise UsageError("the train net has no loss", file=plan.parsed.file, hint=hint)
+        if not train:
+            net.share_with(self.net)
+        return net
+
+    # --- running
+
+    def solve(self, resume: str | os.PathLike[str] | None = None) -> None:
+        """Train up to `max_iter`, with tests and snapshots as the solver says.
+
+        Args:
+            resume: a `.solverstate` to go on from.
+
+        Raises:
+            CaffeCompatError: the loss is not finite, a record cannot be read, a snapshot cannot be written.
+        """
+        self._stopped = False
+        self.say(f"Solving {self.net.graph.name}", "solver.cpp:308")
+        self.say(f"Learning Rate Policy: {self.param.lr_policy}", "solver.cpp:309")
+        if resume is not None:
+            self.restore(resume)
+        for listener in self.listeners:
+            listener.started(self)
+        try:
+            self.step(max(self.param.max_iter - self.iteration, 0))
+            if self.param.snapshot_after_train and not self._due(self.param.snapshot):
+                self.snapshot()
+            if self._stopped:
+                self.say("Optimization stopped early.", "solver.cpp:332")
+                return
+            self._show_last()
+            self.say("Optimization Done.", "solver.cpp:353")
+        finally:
+            for listener in self.listeners:
+                listener.finished(self)
+
+    def _show_last(self) -> None:
+        """The last pass and test, by which Caffe shows what came of it."""
+        if self._due(self.param.display):
+            with torch.no_grad():
+                loss, _ = self.group.run(self.net)
+            smoothed = self.smoothed.add(self.group.mean(float(loss)))
+            self.say(f"Iteration {self.iteration}, loss = {number(smoothed)}", "solver.cpp:347")
+        if self._due(self.param.test_interval):
+            self.test()
+
+    def step(self, iterations: int = 1) -> float:
+        """Make so many updates, with tests, log lines and snapshots as they fall due.
+
+        Returns:
+            The loss averaged over the last `average_loss` iterations.
+
+        Raises:
+            CaffeCompatError: the loss is not finite, a record cannot be read, a snapshot cannot be written.
+        """
+        stop = self.iteration + iterations
+        if not self._exact:
+            self.smoothed.clear()
+        self._exact = False
+        while self.iteration < stop:
+            due = self._due(self.param.test_interval)
+            if due and (self.iteration > 0 or self.param.test_initialization):
+                self.test()
+            if self._stopped:
+                break
+            self._iterate()
+            action = self._asked()
+            if self._due(self.param.snapshot) or action == "snapshot":
+                self.snapshot()
+            if action == "stop":
+                self._stopped = True
+                break
+        return self.smoothed.value
+
+    def _due(self, interval: int) -> bool:
+        return interval > 0 and self.iteration % interval == 0
+
+    def _asked(self) -> Action:
+        """What the first process is asked to do; all do the same."""
+        actions: tuple[Action, ...] = ("none", "snapshot", "stop")
+        return actions[self.group.same(actions.index(self.action()))]
+
+    def _iterate(self) -> None:
+        """One iteration: the passes, the log's lines, the update."""
+        display = self._due(self.param.display)
+        self.update.zero_grad(set_to_none=True)
+        loss, images = self._passes()
+        if not math.isfinite(loss):
+            not_finite(self, loss)
+            self.iteration += 1
+            return
+        smoothed = self.smoothed.add(loss)
+        if display:
+            self.say(f"Iteration {self.iteration}, loss = {number(smoothed)}", "solver.cpp:243")
+            for line in score_lines("Train", scores(self.net, self.outputs)):
+                self.say(line, "solver.cpp:259")
+        rate = self.rate.rate(self.iteration, smoothed, lambda text: self.say(text, "sgd_solver.cpp:69"))
+        if display:
+            self.say(f"Iteration {self.iteration}, lr = {number(rate)}", "sgd_solver.cpp:138")
+        self.update.prepare(self._iter_size, lambda text: self.say(text, "sgd_solver.cpp:122"))
+        self.update.apply(rate, self.iteration)
+        done = Step(self.iteration, loss, smoothed, rate, images)
+        self.iteration += 1
+        for listener in self.listeners:
+            listener.stepped(self, done)
+
+    def _passes(self) -> tuple[float, int]:
+        """`iter_size` passes forward and backward: the mean loss, and how many items all processes took."""
+        total, images = 0.0, 0
+        for index in range(self._iter_size):
+            with self.group.last(index == self._iter_size - 1):
+                loss, self.outputs = self.group.run(self.net)
+                loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+            images += max((len(reader.batch.keys) for reader in self.net.readers if reader.batch), default=0)
+        return self.group.mean(total / self._iter_size), images * self.group.world
+
+    def test(self) -> list[Test]:
+        """Run the test nets, `test_iter` passes of each.
+
+        Returns:
+            What each gave; fewer if a stop was asked for.
+
+        Raises:
+            CaffeCompatError: a record cannot be read.
+        """
+        tests = []
+        for index, net in enumerate(self.test_nets):
+            self.say(f"Iteration {self.iteration}, Testing net (#{index})", "solver.cpp:433")
+            test = run_test(self, index, net)
+            if test is None:
+                self.say("Test interrupted.", "solver.cpp:409")
+                break
+            if test.loss is not None:
+                self.say(f"Test loss: {number(test.loss)}", "solver.cpp:414")
+            for line in score_lines("Test", test.scores):
+                self.say(line, "solver.cpp:546")
+            for listener in self.listeners:
+                listener.tested(self, test)
+            tests.append(test)
+        return tests
+
+    def interrupted(self) -> bool:
+        """Whether a stop was asked for; a snapshot that is asked for is written."""
+        action = self.action()
+        while action != "none":
+            if action == "stop":
+                self._stopped = True
+                return True
+            self.snapshot()
+            action = self.action()
+        return self._stopped
+
+    # --- snapshots
+
+    def snapshot(self) -> Path:
+        """Write the weights and the solver's state, as `PREFIX_iter_N.caffemodel` and `.solverstate`.
+
+        Returns:
+            The path of the `.solverstate`.
+
+        Raises:
+            CaffeCompatError: a file cannot be written, or the solver names no `snapshot_prefix`.
+        """
+        path = self.snapshots.write(self)
+        for listener in self.listeners:
+            listener.snapshotted(self, path)
+        return path
+
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Go on from a snapshot, of Caffe's or of ours.
+
+        Args:
+            path: its `.solverstate` or `.solverstate.h5`.
+
+        Raises:
+            CaffeCompatError: it cannot be read, or is of another net or solver.
+        """
+        self.say(f"Restoring previous solver status from {os.fspath(path)}", "solver.cpp:316")
+        self._exact = self.snapshots.restore(self, Path(path))
+
+    # --- saying
+
+    def say(self, text: str, place: str) -> None:
+        """Tell the listeners a line of the log; `place` is where Caffe's sources write it."""
+        for listener in self.listeners:
+            listener.line(text, place)
+
+    def close(self) -> None:
+        """Stop the readers of all nets and part from the group."""
+        for net in (self.net, *self.test_nets):
+            net.close()
+        self.group.close()
+
+
+def scores(net: Net, outputs: Mapping[str, Tensor]) -> list[Score]:
+    """Each value of the outputs, in Caffe's order, with its weight in the loss."""
+    weights = net.loss_weights
+    return [
+        Score(name, float(value), weights.get(name, 0.0))
+        for name in net.outputs
+        for value in outputs[name].detach().reshape(-1).tolist()
+    ]
