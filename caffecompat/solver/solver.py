@@ -32,7 +32,7 @@ from caffecompat.solver.options import Options
 from caffecompat.solver.policies import LearningRate
 from caffecompat.solver.smoothing import SmoothedLoss
 from caffecompat.solver.snapshots import Snapshots
-from caffecompat.solver.testing import run_test
+from caffecompat.solver.testing import check_evaluation, run_test
 from caffecompat.solver.updates import make_update
 
 Action = Literal["none", "snapshot", "stop"]
@@ -91,6 +91,7 @@ class Solver:
         self._iter_size = self._positive("iter_size")
         self._stopped = False
         self._exact = False
+        check_evaluation(parsed)
         self.device = device_of(parsed, self.options, self.group)
         self.rate = LearningRate(parsed)
         self.snapshots = Snapshots(parsed, self.options)

@@ -1,18 +1,51 @@
-"""Running a test net: the mean of its outputs over `test_iter` passes. (Caffe: Solver::TestClassification.)."""
+"""Running a test net over `test_iter` passes: the mean of its outputs, or the average precision of its detections.
+
+Source of the rules: Solver::TestClassification and Solver::TestDetection.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from caffecompat.errors import UnsupportedError, located, quoted
+from caffecompat.detection.average_precision import AP_VERSIONS, average_precision
+from caffecompat.errors import SchemaError, did_you_mean, located, quoted
+from caffecompat.formats.parsed import ParsedSolver
 from caffecompat.net import Net, Outputs
 from caffecompat.solver.listeners import Score, Test
 
 if TYPE_CHECKING:
     from caffecompat.solver.solver import Solver
+
+EVAL_TYPES = ("classification", "detection")
+# Rows of DetectionEvaluate: item, label, score, true positive, false positive; or -1, label, boxes to find, -1, -1.
+ROW = 5
+
+
+class _Evaluation(Protocol):
+    """What is made of the outputs of the passes."""
+
+    def add(self, net: Net, outputs: dict[str, Tensor]) -> None: ...
+
+    def scores(self, net: Net, solver: Solver) -> list[Score]: ...
+
+
+def check_evaluation(parsed: ParsedSolver) -> None:
+    """Whether the solver's way of evaluating is known.
+
+    Raises:
+        SchemaError: `eval_type` or `ap_version` is not.
+    """
+    for field, known in (("eval_type", EVAL_TYPES), ("ap_version", AP_VERSIONS)):
+        value = getattr(parsed.message, field)
+        if value not in known:
+            hint = did_you_mean(value, known) or f"{field} is one of {', '.join(known)}"
+            error = SchemaError(f"{field} {quoted(value)} is not known", hint=hint)
+            raise located(error, parsed.position(field, 0))
 
 
 def run_test(solver: Solver, index: int, net: Net) -> Test | None:
@@ -24,31 +57,83 @@ def run_test(solver: Solver, index: int, net: Net) -> Test | None:
         net: the net.
 
     Raises:
-        UnsupportedError: the solver's `eval_type` is not known.
-        CaffeCompatError: a record cannot be read.
+        CaffeCompatError: a record cannot be read, or the outputs are no rows of DetectionEvaluate where they should be.
     """
-    kind = solver.param.eval_type
-    if kind != "classification":
-        hint = "take eval_type out to see the outputs' means"
-        error = UnsupportedError(f"eval_type {quoted(kind)}: only classification is evaluated", hint=hint)
-        raise located(error, solver.parsed.position("eval_type", 0))
+    evaluation: _Evaluation = _Detection() if solver.param.eval_type == "detection" else _Means()
     passes = solver.param.test_iter[index]
-    sums: dict[str, Tensor] = {}
     loss = 0.0
     with torch.no_grad():
         for _ in range(passes):
             if solver.interrupted():
                 return None
             outputs = net()
-            for name in net.outputs:
-                value = outputs[name].detach().reshape(-1).double()
-                sums[name] = sums[name] + value if name in sums else value
+            evaluation.add(net, outputs)
             if solver.param.test_compute_loss and isinstance(outputs, Outputs):
                 loss += float(net.loss(outputs))
-    weights = net.loss_weights
-    means = [
-        Score(name, float(total) / passes, weights.get(name, 0.0))
-        for name in net.outputs
-        for total in sums[name].tolist()
-    ]
-    return Test(solver.iteration, index, tuple(means), loss / passes if solver.param.test_compute_loss else None)
+    mean_loss = loss / passes if solver.param.test_compute_loss else None
+    return Test(solver.iteration, index, tuple(evaluation.scores(net, solver)), mean_loss)
+
+
+class _Means:
+    """The mean of every value of the outputs."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._passes = 0
+
+    def add(self, net: Net, outputs: dict[str, Tensor]) -> None:
+        self._passes += 1
+        for name in net.outputs:
+            value = outputs[name].detach().reshape(-1).double()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+    def scores(self, net: Net, solver: Solver) -> list[Score]:
+        weights = net.loss_weights
+        return [
+            Score(name, value / self._passes, weights.get(name, 0.0))
+            for name in net.outputs
+            if name in self._sums
+            for value in self._sums[name].tolist()
+        ]
+
+
+class _Detection:
+    """The mean over the classes of the average precision of what DetectionEvaluate found right and wrong."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, list[npt.NDArray[np.float32]]] = {}
+
+    def add(self, net: Net, outputs: dict[str, Tensor]) -> None:
+        for name in net.outputs:
+            rows = outputs[name].detach()
+            if rows.dim() < 2 or rows.shape[-1] != ROW:
+                producer = next(spec for spec in net.graph.layers if net.graph.last[name] in spec.tops)
+                raise producer.error(
+                    f'expected rows of {ROW} values in "{name}", as DetectionEvaluate gives, got shape '
+                    f"{tuple(rows.shape)}",
+                    hint='with eval_type: "detection" every output of the test net is one of DetectionEvaluate',
+                )
+            self._rows.setdefault(name, []).append(rows.reshape(-1, ROW).float().cpu().numpy())
+
+    def scores(self, net: Net, solver: Solver) -> list[Score]:
+        found = []
+        for name, parts in self._rows.items():
+            by_label = self._by_label(np.concatenate(parts), solver)
+            if solver.param.show_per_class_result:
+                for label, precision in by_label.items():
+                    solver.say(f"class{label}: {precision:.6g}", "solver.cpp:536")
+            found.append(Score(name, sum(by_label.values()) / max(len(by_label), 1)))
+        return found
+
+    def _by_label(self, rows: npt.NDArray[np.float32], solver: Solver) -> dict[int, float]:
+        """The average precision of each class that the rows state a number of boxes for, found or not."""
+        counts = rows[rows[:, 0] == -1]
+        detections = rows[(rows[:, 0] != -1) & ((rows[:, 3] != 0) | (rows[:, 4] != 0))]
+        precisions = {}
+        for label in sorted({int(label) for label in counts[:, 1]}):
+            own = detections[detections[:, 1] == label]
+            positives = int(counts[counts[:, 1] == label, 2].sum())
+            if not len(own):
+                solver.say(f"Missing true_pos for label: {label}", "solver.cpp:520")
+            precisions[label] = average_precision(own[:, 2], own[:, 3] != 0, positives, solver.param.ap_version)
+        return precisions
