@@ -48,21 +48,27 @@ class Item:
         return self.file.stem if self.frame is None else f"{self.file.stem}_{self.frame:06d}"
 
 
-def read_image(path: str | os.PathLike[str]) -> Image:
+def read_image(path: str | os.PathLike[str], *, grey: bool = False) -> Image:
     """An image file as (height, width, 3) uint8, B, G, R.
+
+    Args:
+        path: the file.
+        grey: read it as (height, width) uint8 instead; colours become grey as OpenCV's decoders do it.
 
     Raises:
         FormatError: there is no such file, or OpenCV cannot read it (it takes at most 2**30 pixels).
     """
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():
+            raise FormatError("expected an image, got a folder or a device", file=path)
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise FormatError(f"cannot read the image: {error.strerror or error}", file=path) from error
     if data.size == 0:
         raise FormatError("expected an image, got an empty file", file=path)
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR)
     except (cv2.error, MemoryError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "not enough memory"
         raise FormatError(f"cannot read the image: {reason}", file=path) from error

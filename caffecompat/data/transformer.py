@@ -172,22 +172,36 @@ class Transformer:
         else:
             np.copyto(out, values)
 
-    def _place(
-        self, channels: int, height: int, width: int, draws: Sequence[int], out: Floats
-    ) -> tuple[bool, slice, slice]:
-        """Whether to mirror, and which rows and columns to cut out."""
-        self._check(channels, height, width)
+    def place(self, height: int, width: int, draws: Sequence[int]) -> tuple[bool, slice, slice]:
+        """Whether a (resized) item of this size, into which the crop fits, is mirrored, and what is cut out of it.
+
+        Args:
+            height: of the item.
+            width: of the item.
+            draws: what `draw` returned for it.
+
+        Returns:
+            Whether the cut is mirrored left-right; the rows and the columns of the cut.
+        """
         rows, columns = self.crop or (height, width)
-        if out.shape != (channels, rows, columns):
-            raise ShapeError(
-                f"expected an item of shape {out.shape}, as the first of its batch, got {(channels, rows, columns)}",
-                hint="items of different shapes go into batches of 1, or are cropped or resized to one shape",
-            )
         top, left = (height - rows) // 2, (width - columns) // 2
         if self._random_crop:
             top = draws[self._mirrors] % (height - rows + 1)
             left = draws[self._mirrors + 1] % (width - columns + 1)
         return self._mirrors and draws[0] % 2 == 1, slice(top, top + rows), slice(left, left + columns)
+
+    def _place(
+        self, channels: int, height: int, width: int, draws: Sequence[int], out: Floats
+    ) -> tuple[bool, slice, slice]:
+        """`place`, after checks."""
+        self._check(channels, height, width)
+        shape = (channels, *(self.crop or (height, width)))
+        if out.shape != shape:
+            raise ShapeError(
+                f"expected an item of shape {out.shape}, as the first of its batch, got {shape}",
+                hint="items of different shapes go into batches of 1, or are cropped or resized to one shape",
+            )
+        return self.place(height, width, draws)
 
     def _mean(self, mirror: bool, width: int, rows: slice, columns: slice) -> Floats | None:
         """What to subtract from a cut, mirrored if that is: (1 or channels, rows, columns) or (..., 1, 1)."""
