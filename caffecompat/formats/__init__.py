@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from caffecompat.formats.prototxt import parse_text, read_text
     from caffecompat.formats.prototxt_writer import save_text, write_text
     from caffecompat.formats.solver_upgrade import upgrade_solver
+    from caffecompat.formats.solverstate import SolverState, read_solverstate, write_solverstate
     from caffecompat.formats.upgrade import upgrade_net
     from caffecompat.formats.upgrade_report import upgrade_notes
     from caffecompat.formats.weight_files import read_weights
@@ -29,6 +30,7 @@ _MODULES = {
     "Parsed": "parsed",
     "ParsedNet": "parsed",
     "ParsedSolver": "parsed",
+    "SolverState": "solverstate",
     "UnknownField": "parsed",
     "WeightBlob": "weights",
     "Weights": "weights",
@@ -38,6 +40,7 @@ _MODULES = {
     "read_mean": "mean",
     "read_net": "nets",
     "read_solver": "nets",
+    "read_solverstate": "solverstate",
     "read_text": "prototxt",
     "read_weights": "weight_files",
     "save_text": "prototxt_writer",
@@ -47,6 +50,7 @@ _MODULES = {
     "write_caffemodel": "caffemodel",
     "write_hdf5": "hdf5",
     "write_mean": "mean",
+    "write_solverstate": "solverstate",
     "write_text": "prototxt_writer",
 }
 
@@ -56,6 +60,7 @@ __all__ = [
     "Parsed",
     "ParsedNet",
     "ParsedSolver",
+    "SolverState",
     "UnknownField",
     "WeightBlob",
     "Weights",
@@ -65,6 +70,7 @@ __all__ = [
     "read_mean",
     "read_net",
     "read_solver",
+    "read_solverstate",
     "read_text",
     "read_weights",
     "save_text",
@@ -74,6 +80,7 @@ __all__ = [
     "write_caffemodel",
     "write_hdf5",
     "write_mean",
+    "write_solverstate",
     "write_text",
 ]
 

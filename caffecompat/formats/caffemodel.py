@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-
-from caffecompat.errors import CaffeCompatWarning, FormatError, context
+from caffecompat.errors import FormatError, context
 from caffecompat.formats.atomic import atomic_write
 from caffecompat.formats.blob_proto import read_blob
-from caffecompat.formats.weights import LayerWeights, RealArray, WeightBlob, Weights, real_blobs
+from caffecompat.formats.blob_writer import Parts, encode_blob, size_of, warn_of_size, write_parts
+from caffecompat.formats.weights import LayerWeights, RealArray, WeightBlob, Weights, real_blobs, real_diffs
 from caffecompat.formats.wire import BYTES, VARINT, Buffer, Wire, encode_varint, tag
 from caffecompat.schema import caffe_pb2
 from caffecompat.schema.types import V0_NAMES, V1_NAMES
-
-# The original reads and writes at most so many bytes (protobuf's limit).
-CAFFE_LIMIT = (1 << 31) - 1
 
 _V1_LAYER, _V2_LAYER = tag(2, BYTES), tag(100, BYTES)
 
@@ -130,7 +125,10 @@ def _text(wire: Wire, first: int, last: int) -> str:
 
 
 def write_caffemodel(
-    path: str | os.PathLike[str], net: caffe_pb2.NetParameter, blobs: Sequence[Sequence[RealArray]]
+    path: str | os.PathLike[str],
+    net: caffe_pb2.NetParameter,
+    blobs: Sequence[Sequence[RealArray]],
+    diffs: Sequence[Sequence[RealArray]] | None = None,
 ) -> None:
     """Write a net with its weights, the bytes that protobuf would write for it; the original Caffe loads them.
 
@@ -141,60 +139,38 @@ def write_caffemodel(
         path: the file; it is replaced as a whole.
         net: the net in V2.
         blobs: the blobs of each layer in the order of `net.layer`, of any shape; stored as float32.
+        diffs: their gradients (`snapshot_diff`), each of its blob's shape; None stores none.
 
     Raises:
-        UsageError: the net is not V2, `blobs` has not one entry for each layer, or a blob is not of real numbers.
+        UsageError: the net is not V2, `blobs` has not one entry for each layer, a blob is not of real numbers, or
+            the diffs are not as the blobs.
         CaffeCompatError: the file cannot be written.
     """
     arrays = real_blobs(net, blobs)
+    gradients = real_diffs(net, arrays, diffs)
     head = caffe_pb2.NetParameter()
     head.CopyFrom(net)
     head.ClearField("layer")
-    layers = [_encode_layer(layer, own) for layer, own in zip(net.layer, arrays, strict=True)]
+    layers = [_encode_layer(*given) for given in zip(net.layer, arrays, gradients, strict=True)]
     start, rest = _split(head, _V2_LAYER)
-    size = len(start) + len(rest) + sum(map(_size, layers))
-    if size > CAFFE_LIMIT:
-        warnings.warn(
-            f"{os.fspath(path)} has {size} bytes: the original Caffe reads at most {CAFFE_LIMIT}, but HDF5 of any size",
-            CaffeCompatWarning,
-            stacklevel=2,
-        )
+    warn_of_size(path, len(start) + len(rest) + sum(map(size_of, layers)))
     with atomic_write(path) as file:
         file.write(start)
         for layer in layers:
-            for part in layer:
-                file.write(part if isinstance(part, bytes) else _float_bytes(part))
+            write_parts(file, layer)
         file.write(rest)
 
 
-# A message in pieces: bytes, and arrays that become float32 when they are written.
-_Parts = list[bytes | RealArray]
-
-
-def _encode_layer(layer: caffe_pb2.LayerParameter, blobs: Sequence[RealArray]) -> _Parts:
+def _encode_layer(
+    layer: caffe_pb2.LayerParameter, blobs: Sequence[RealArray], diffs: Sequence[RealArray | None]
+) -> Parts:
     bare = caffe_pb2.LayerParameter()
     bare.CopyFrom(layer)
     bare.ClearField("blobs")
     start, rest = _split(bare, _V2.blobs)
-    body: _Parts = [start, *(part for blob in blobs for part in _encode_blob(blob)), rest]
-    return [encode_varint(_V2_LAYER) + encode_varint(_size(body)), *body]
-
-
-def _encode_blob(array: RealArray) -> _Parts:
-    """A blob as a field of its layer. Caffe leaves out the shape of a single number, protobuf empty data."""
-    shape = caffe_pb2.BlobProto(shape={"dim": array.shape}).SerializeToString() if array.ndim else b""
-    parts: _Parts = [shape]
-    if array.size:
-        parts = [encode_varint(tag(5, BYTES)) + encode_varint(4 * array.size), array, shape]
-    return [encode_varint(_V2.blobs) + encode_varint(_size(parts)), *parts]
-
-
-def _size(parts: _Parts) -> int:
-    return sum(len(part) if isinstance(part, bytes) else 4 * part.size for part in parts)
-
-
-def _float_bytes(array: RealArray) -> memoryview:
-    return np.ascontiguousarray(array, "<f4").reshape(-1).view("u1").data
+    fields = [encode_blob(_V2.blobs, blob, diff) for blob, diff in zip(blobs, diffs, strict=True)]
+    body: Parts = [start, *(part for field in fields for part in field), rest]
+    return [encode_varint(_V2_LAYER) + encode_varint(size_of(body)), *body]
 
 
 def _split(message: caffe_pb2.NetParameter | caffe_pb2.LayerParameter, key: int) -> tuple[bytes, bytes]:

@@ -26,7 +26,7 @@ from caffecompat.errors import (
 )
 from caffecompat.formats.atomic import atomic_write
 from caffecompat.formats.blob_proto import MAX_AXES
-from caffecompat.formats.weights import LayerWeights, RealArray, WeightBlob, Weights, real_blobs
+from caffecompat.formats.weights import LayerWeights, RealArray, WeightBlob, Weights, real_blobs, real_diffs
 from caffecompat.schema import caffe_pb2
 
 MAX_LINKS = 200_000
@@ -47,10 +47,10 @@ def read_hdf5(path: str | os.PathLike[str]) -> Weights:
         FormatError: it is no weight file, or it is broken.
         UnsupportedError: h5py is not installed.
     """
-    h5py = _h5py()
-    with context(file=os.fspath(path)), _hdf5_faults(), h5py.File(path, "r", locking=False) as file:
+    h5py = import_h5py()
+    with context(file=os.fspath(path)), hdf5_faults(), h5py.File(path, "r", locking=False) as file:
         size = os.stat(path).st_size
-        return Weights(tuple(_Reader(h5py, size).layers(_data(h5py, file))), os.fspath(path), hdf5=True)
+        return Weights(tuple(Reader(h5py, size).layers(_data(h5py, file))), os.fspath(path), hdf5=True)
 
 
 def _data(h5py: Any, file: Any) -> Any:
@@ -64,7 +64,7 @@ def _data(h5py: Any, file: Any) -> Any:
     raise FormatError(f'expected the group "data", found {quoted(sorted(map(_text, file)))}', hint=hint)
 
 
-class _Reader:
+class Reader:
     """Walks the groups of one file and counts what they take."""
 
     def __init__(self, h5py: Any, size: int) -> None:
@@ -111,46 +111,64 @@ class _Reader:
 
     def _layer(self, name: str, datasets: dict[int, Any]) -> LayerWeights:
         indices = tuple(sorted(datasets))
-        blobs = tuple(WeightBlob(self._array(datasets[index], index)) for index in indices)
+        blobs = tuple(WeightBlob(self.array(datasets[index], index)) for index in indices)
         return LayerWeights(name, "", blobs, () if indices == tuple(range(len(indices))) else indices)
 
-    def _array(self, dataset: Any, index: int) -> Any:
-        """The dataset as float32, after checking that the file can hold it."""
+    def array(self, dataset: Any, index: int) -> Any:
+        """The dataset of a blob as float32, after checking that the file can hold it."""
         kind = dataset.id.get_type().get_class()
         if kind not in (self.h5py.h5t.FLOAT, self.h5py.h5t.INTEGER):
             raise FormatError(f"expected numbers in blob {index}, got {dataset.dtype}")
         if dataset.shape is None or len(dataset.shape) > MAX_AXES:
             raise FormatError(f"expected a blob of at most {MAX_AXES} axes as blob {index}, got {dataset.shape}")
+        self.check(dataset, f"blob {index}")
+        return np.asarray(dataset.astype(np.float32)[()], np.float32).reshape(dataset.shape)
+
+    def check(self, dataset: Any, what: str) -> None:
+        """Refuse a dataset that lies elsewhere or claims more than the file can hold.
+
+        Raises:
+            FormatError: it does; `what` names it.
+        """
         if dataset.external or dataset.is_virtual:
-            raise FormatError(f"the values of blob {index} lie in another file", hint="Caffe keeps them in one file")
-        # A chunk is unpacked whole, however little of it the blob takes.
+            raise FormatError(f"the values of {what} lie in another file", hint="Caffe keeps them in one file")
+        # A chunk is unpacked whole, however little of it the dataset takes.
         chunk = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
         claimed, stored = max(int(dataset.nbytes), chunk), int(dataset.id.get_storage_size())
         packed = dataset.chunks is not None and dataset.id.get_create_plist().get_nfilters() > 0
         self.bytes_left -= stored
         if self.bytes_left < 0 or claimed > stored * (MAX_COMPRESSION if packed else 1):
             raise FormatError(
-                f"blob {index} of shape {quoted(dataset.shape)} claims {claimed} bytes, {stored} are stored in a file "
+                f"{what} of shape {quoted(dataset.shape)} claims {claimed} bytes, {stored} are stored in a file "
                 f"of {self.size}"
             )
-        return np.asarray(dataset.astype(np.float32)[()], np.float32).reshape(dataset.shape)
 
 
-def write_hdf5(path: str | os.PathLike[str], net: caffe_pb2.NetParameter, blobs: Sequence[Sequence[RealArray]]) -> None:
+def write_hdf5(
+    path: str | os.PathLike[str],
+    net: caffe_pb2.NetParameter,
+    blobs: Sequence[Sequence[RealArray]],
+    diffs: Sequence[Sequence[RealArray]] | None = None,
+) -> None:
     """Write weights as Caffe's `snapshot_format: HDF5` does; only the names of the net's layers are stored.
 
     Args:
         path: the file; it is replaced as a whole.
         net: the net in V2.
         blobs: the blobs of each layer in the order of `net.layer`, of any shape; stored as float32.
+        diffs: their gradients (`snapshot_diff`), each of its blob's shape, stored in the group "diff"; None stores
+            none.
 
     Raises:
         UsageError: the arguments do not fit together, or two layers have one name.
         UnsupportedError: h5py is not installed, or HDF5 cannot hold a layer of some name.
         CaffeCompatError: the file cannot be written.
     """
-    h5py = _h5py()
+    h5py = import_h5py()
     arrays = real_blobs(net, blobs)
+    groups: dict[str, Sequence[Sequence[RealArray | None]]] = {"data": arrays}
+    if diffs is not None:
+        groups["diff"] = real_diffs(net, arrays, diffs)
     names = [layer.name for layer in net.layer]
     _check_names(names)
     if any("/" in name for name in names):
@@ -160,10 +178,11 @@ def write_hdf5(path: str | os.PathLike[str], net: caffe_pb2.NetParameter, blobs:
             stacklevel=2,
         )
     with atomic_write(path) as target, context(file=os.fspath(path)), h5py.File(target, "w") as file:
-        for name, own in zip(names, arrays, strict=True):
-            group = file.require_group(f"data/{name}")
-            for index, array in enumerate(own):
-                group.create_dataset(str(index), data=array, dtype="<f4")
+        for kind, of_layers in groups.items():
+            for name, own in zip(names, of_layers, strict=True):
+                group = file.require_group(f"{kind}/{name}")
+                for index, array in enumerate(own):
+                    group.create_dataset(str(index), data=array, dtype="<f4")
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, RealArray]) -> None:
@@ -177,7 +196,7 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, RealArray]) 
         UnsupportedError: h5py is not installed.
         CaffeCompatError: the file cannot be written.
     """
-    h5py = _h5py()
+    h5py = import_h5py()
     with atomic_write(path) as target, context(file=os.fspath(path)), h5py.File(target, "w") as file:
         for name, array in arrays.items():
             file.create_dataset(name, data=array, dtype="<f4")
@@ -204,7 +223,12 @@ def _text(name: str | bytes) -> str:
     return raw.decode("utf-8", "backslashreplace")
 
 
-def _h5py() -> Any:
+def import_h5py() -> Any:
+    """The module h5py.
+
+    Raises:
+        UnsupportedError: it is not installed.
+    """
     try:
         import h5py
     except ImportError as error:
@@ -215,7 +239,7 @@ def _h5py() -> Any:
 
 
 @contextmanager
-def _hdf5_faults() -> Iterator[None]:
+def hdf5_faults() -> Iterator[None]:
     """Make FormatErrors of what h5py raises for broken files: errors of many kinds, by where the damage is met."""
     try:
         yield

@@ -16,25 +16,31 @@ HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _CONVERT = "caffecompat reads weights that Caffe wrote: .caffemodel or .caffemodel.h5"
 _DOWNLOAD = "the download went wrong: fetch the file itself"
 
-# How other files start: offset, bytes, what it is, the way out.
+# How other files start: offset, bytes, what it is, the way out where it does not depend on what was expected.
 _OTHERS = (
     (0, b"version https://git-lfs", "a Git LFS pointer, not the file it stands for", "run `git lfs pull`"),
-    (0, b"PK\x03\x04", "a zip archive or a PyTorch checkpoint", _CONVERT),
-    (0, b"\x80\x02", "a pickle, such as an old PyTorch checkpoint", _CONVERT),
-    (0, b"\x80\x03", "a pickle", _CONVERT),
-    (0, b"\x80\x04", "a pickle", _CONVERT),
-    (0, b"\x80\x05", "a pickle", _CONVERT),
+    (0, b"PK\x03\x04", "a zip archive or a PyTorch checkpoint", None),
+    (0, b"\x80\x02", "a pickle, such as an old PyTorch checkpoint", None),
+    (0, b"\x80\x03", "a pickle", None),
+    (0, b"\x80\x04", "a pickle", None),
+    (0, b"\x80\x05", "a pickle", None),
     (0, b"\x1f\x8b", "compressed by gzip", "uncompress it first"),
     (0, b"BZh", "compressed by bzip2", "uncompress it first"),
     (0, b"\xfd7zXZ", "compressed by xz", "uncompress it first"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it first"),
     (0, b"Rar!\x1a\x07", "a RAR archive", "unpack it first"),
-    (0, b"\x93NUMPY", "a NumPy array", "as a mean it goes with the preprocessing, not with the weights"),
-    (4, b"TFL3", "a TensorFlow Lite model", _CONVERT),
-    (8, b'{"', "a safetensors file", _CONVERT),
-    (0, b"\xff\xfe", "text in UTF-16", "give the .caffemodel here"),
-    (0, b"\xfe\xff", "text in UTF-16", "give the .caffemodel here"),
+    (0, b"\x93NUMPY", "a NumPy array", None),
+    (4, b"TFL3", "a TensorFlow Lite model", None),
+    (8, b'{"', "a safetensors file", None),
+    (0, b"\xff\xfe", "text in UTF-16", None),
+    (0, b"\xfe\xff", "text in UTF-16", None),
 )
+
+_HINTS = {
+    "text": "if it describes the net, give it as the prototxt, and the .caffemodel as the weights",
+    "text in UTF-16": "give the .caffemodel here",
+    "a NumPy array": "as a mean it goes with the preprocessing, not with the weights",
+}
 
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r"))
 
@@ -57,20 +63,24 @@ def read_weights(path: str | os.PathLike[str]) -> Weights:
         return parse_caffemodel(data, os.fspath(path))
 
 
-def refuse_others(data: Buffer) -> None:
-    """Raise a FormatError that names the kind of a file that is commonly given for weights."""
+def other_kind(data: Buffer) -> tuple[str, str | None] | None:
+    """What a file is that is none of Caffe's, and the way out where there is one; None if it may be Caffe's."""
     head = data[:512]
     for offset, magic, what, hint in _OTHERS:
         if head[offset : offset + len(magic)] == magic:
-            raise FormatError(f"expected weights, got {what}", hint=hint)
+            return what, hint
     if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
-        raise FormatError("expected weights, got a web page", hint=_DOWNLOAD)
-    if len(head) == len(head.translate(None, _CONTROL)):
-        raise FormatError(
-            "expected weights, got text",
-            hint="if it describes the net, give it as the prototxt, and the .caffemodel as the weights",
-        )
-    if head[0] == tag(1, VARINT):
+        return "a web page", _DOWNLOAD
+    return ("text", None) if len(head) == len(head.translate(None, _CONTROL)) else None
+
+
+def refuse_others(data: Buffer) -> None:
+    """Raise a FormatError that names the kind of a file that is commonly given for weights."""
+    other = other_kind(data)
+    if other is not None:
+        what, hint = other
+        raise FormatError(f"expected weights, got {what}", hint=hint or _HINTS.get(what, _CONVERT))
+    if data[0] == tag(1, VARINT):
         _refuse_messages(data)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from caffecompat.errors import UsageError
+from caffecompat.errors import UsageError, quoted
 from caffecompat.schema import caffe_pb2
 
 # An array of floating-point numbers or integers, which is stored as float32.
@@ -81,4 +81,24 @@ def real_blobs(net: caffe_pb2.NetParameter, blobs: Sequence[Sequence[RealArray]]
                 raise UsageError(
                     f"expected real numbers in blob {index}, got an array of {array.dtype}", layer=layer.name
                 )
+    return arrays
+
+
+def real_diffs(
+    net: caffe_pb2.NetParameter,
+    blobs: Sequence[Sequence[RealArray]],
+    diffs: Sequence[Sequence[RealArray]] | None,
+) -> Sequence[Sequence[RealArray | None]]:
+    """Check the gradients that are to be written beside blobs; for each blob its own, or None for all.
+
+    Raises:
+        UsageError: they are not as many and of the shapes of the blobs, or no arrays of real numbers.
+    """
+    if diffs is None:
+        return [[None] * len(own) for own in blobs]
+    arrays = real_blobs(net, diffs)
+    for layer, own, gradients in zip(net.layer, blobs, arrays, strict=True):
+        shapes, given = [blob.shape for blob in own], [gradient.shape for gradient in gradients]
+        if shapes != given:
+            raise UsageError(f"expected diffs of the shapes {quoted(shapes)}, got {quoted(given)}", layer=layer.name)
     return arrays

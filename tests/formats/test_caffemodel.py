@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from caffecompat.errors import CaffeCompatWarning, FormatError, UsageError
 from caffecompat.formats import read_weights, write_caffemodel
-from caffecompat.formats.caffemodel import CAFFE_LIMIT, parse_caffemodel
+from caffecompat.formats.blob_writer import CAFFE_LIMIT
+from caffecompat.formats.caffemodel import parse_caffemodel
 from caffecompat.formats.weights import Weights
 from caffecompat.schema import caffe_pb2
 from tests.formats.weight_samples import BIAS, CONV, ENCODINGS, FC, blob, field, layer, number, shape, small_net
