@@ -27,6 +27,9 @@ class Draws:
 
     def many(self, count: int) -> list[int]:
         """The next `count` numbers."""
+        # NumPy draws a number even for no bytes.
+        if count == 0:
+            return []
         return [int(number) for number in np.frombuffer(self._generator.bytes(4 * count), "<u4")]
 
     def below(self, bound: int) -> int:
