@@ -1,4 +1,4 @@
-"""Where the Caffes differ: one table, read by whatever it concerns: sharing, layers, fillers.
+"""Where the Caffes differ: one table, read by whatever it concerns: sharing, layers, fillers, snapshots.
 
 Sources: the SSD branch of Caffe (weiliu89/caffe, ssd) and BVLC master, compared line by line and by runs.
 """
@@ -25,6 +25,8 @@ class Rules:
         infogain_of_scores: InfogainLoss takes scores and does the softmax itself; else it takes probabilities.
         batch_norm_drops_params: the three `param` of a BatchNorm layer are dropped, and with them the names by which
             they could be shared; else only what they say of learning is.
+        solver_names_snapshots: snapshots are called after the solver's file where it states no `snapshot_prefix`, or
+            one that is a folder; else the prefix is taken as it is, and `snapshot` needs one.
     """
 
     bilinear_center: Callable[[int], float]
@@ -32,6 +34,7 @@ class Rules:
     accuracy_of_nothing: float
     infogain_of_scores: bool
     batch_norm_drops_params: bool
+    solver_names_snapshots: bool
 
 
 def _ssd_bilinear_center(size: int) -> float:
@@ -50,6 +53,7 @@ DIALECTS: dict[Dialect, Rules] = {
         accuracy_of_nothing=math.nan,
         infogain_of_scores=False,
         batch_norm_drops_params=True,
+        solver_names_snapshots=False,
     ),
     "bvlc": Rules(
         bilinear_center=_bvlc_bilinear_center,
@@ -57,5 +61,6 @@ DIALECTS: dict[Dialect, Rules] = {
         accuracy_of_nothing=0.0,
         infogain_of_scores=True,
         batch_norm_drops_params=False,
+        solver_names_snapshots=True,
     ),
 }

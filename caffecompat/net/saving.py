@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from caffecompat.graph.builder import net_of
 from caffecompat.net.net import Net
@@ -33,3 +34,17 @@ def net_message(net: Net) -> caffe_pb2.NetParameter:
 def net_blobs(net: Net) -> list[list[npt.NDArray[np.float32]]]:
     """The parameters of each layer, in Caffe's order, float32 on the CPU; not copied where they are that already."""
     return [[blob.detach().cpu().float().numpy() for blob in layer.blobs] for layer in net.layers]
+
+
+def net_diffs(net: Net) -> list[list[npt.NDArray[np.float32]]]:
+    """The gradients of the parameters of each layer, as `net_blobs`: zeros where there is none."""
+    diffs = []
+    for layer in net.layers:
+        own = []
+        for index, blob in enumerate(layer.blobs):
+            owner = layer.spec.param(index).owner
+            source = blob if owner is None else net.layers[owner[0]].blobs[owner[1]]
+            diff = torch.zeros_like(blob) if source.grad is None else source.grad.view(blob.shape)
+            own.append(diff.detach().cpu().float().numpy())
+        diffs.append(own)
+    return diffs

@@ -24,6 +24,7 @@ from caffecompat.formats.weights import Weights
 from caffecompat.net import Net
 from caffecompat.net.weights import Assigned
 from caffecompat.solver.devices import device_of, own_parameters
+from caffecompat.solver.diffs import keep_steps
 from caffecompat.solver.faults import not_finite
 from caffecompat.solver.group import Group
 from caffecompat.solver.listeners import Listener, Score, Step, Test, number, score_lines
@@ -94,7 +95,7 @@ class Solver:
         check_evaluation(parsed)
         self.device = device_of(parsed, self.options, self.group)
         self.rate = LearningRate(parsed)
-        self.snapshots = Snapshots(parsed, self.options)
+        self.snapshots = Snapshots(parsed, self.options, writes=self.group.rank == 0)
         seed = int(self.param.random_seed) if self.param.random_seed >= 0 else None
         if seed is not None:
             torch.manual_seed(seed)
@@ -106,6 +107,8 @@ class Solver:
         tested = planned_test_nets(parsed, self.options) if self.group.rank == 0 else []
         self.test_nets = [self._build(plan, sources, f"test (#{index})") for index, plan in enumerate(tested)]
         self.update = make_update(parsed, self.net.learnable)
+        if self.param.snapshot_diff:
+            keep_steps(self.update)
         self.group.start(self.net)
 
     @classmethod
