@@ -180,8 +180,12 @@ class LmdbCursor:
         """
         if position < self._first:
             self._rewind()
-        while position >= self._first + len(self._leaf):
-            self._next_leaf()
+        try:
+            while position >= self._first + len(self._leaf):
+                self._next_leaf()
+        except FormatError:
+            self._rewind()
+            raise
         return self._file.record(self._start, self._leaf[position - self._first])
 
     def _rewind(self) -> None:
@@ -199,7 +203,6 @@ class LmdbCursor:
             while self._path and self._path[-1][2] == len(self._path[-1][1]):
                 self._path.pop()
             if not self._path:
-                self._rewind()
                 raise _damaged(f"or cut short: it ends before its {self._file.entries} records do")
             number = self._step()
         self._begun = True

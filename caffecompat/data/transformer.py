@@ -39,12 +39,12 @@ class Transformer:
 
     A layer takes the seed of its stream with `stream`, at the places where the original calls InitRand: every data
     layer does it once while it is set up, and those that prefetch (all but MemoryData) once more right before their
-    thread starts; the second stream replaces the first. Then, for the thread, `Draws(reading.draws())`.
+    thread starts; the second stream replaces the first. Then comes `thread`.
 
         transformer = Transformer(spec, reading.root)
         transformer.stream(reading.draws)
         ...
-        crops, thread = transformer.stream(reading.draws), Draws(reading.draws())
+        crops, thread = transformer.stream(reading.draws), transformer.thread(reading.draws)
         ticket = Ticket(item, transformer.draw(crops, thread))
         ...
         out = np.empty((batch, *transformer.shape((channels, height, width))), np.float32)
@@ -89,12 +89,17 @@ class Transformer:
         """DataTransformer::InitRand: a generator seeded with the next of `draws`, or None if no item needs one."""
         return Draws(draws()) if self._mirrors or self._random_crop else None
 
+    def thread(self, draws: Draws) -> Draws | None:
+        """The generator of the layer's thread, seeded with the next of `draws`, or None if no item draws from it."""
+        seed = draws()
+        return Draws(seed) if self._chooses else None
+
     def draw(self, crops: Draws | None, thread: Draws | None = None) -> tuple[int, ...]:
         """What is drawn for the next item: raw numbers that `picture` and `array` turn into a place.
 
         Args:
             crops: what `stream` returned: draws for the mirror, then the crop's top, then its left.
-            thread: the generator of the layer's thread, of which several `interp_mode`s draw; None takes the first.
+            thread: what `thread` returned: a draw for one of several `interp_mode`s; None takes the first.
         """
         count = self._mirrors + 2 * self._random_crop
         drawn = tuple(crops.many(count)) if crops is not None and count else (0,) * count

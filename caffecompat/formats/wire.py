@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from typing import cast
 
 from caffecompat.errors import FormatError
 
@@ -35,11 +36,12 @@ class Wire:
     """A buffer that holds a message.
 
     Args:
-        buffer: the bytes; anything after their end is out of reach of every length in them.
+        buffer: the bytes; anything after their end is out of reach of every length in them. Of a memoryview,
+            what is cut out of `buffer` is one again.
     """
 
-    def __init__(self, buffer: Buffer) -> None:
-        self.buffer = buffer
+    def __init__(self, buffer: Buffer | memoryview) -> None:
+        self.buffer = cast(Buffer, buffer)
         self.size = len(buffer)
         self._fields_left = MAX_FIELDS
 
@@ -118,13 +120,13 @@ class Wire:
 
     def _row(self, start: int, end: int, stride: int) -> int:
         """The end of the row of equal one-byte tags, `stride` bytes apart, that starts here."""
-        key = self.buffer[start : start + 1]
+        key = bytes(self.buffer[start : start + 1])
         most = (end - start) // stride
         step, count = 16, 1
         while count < most:
             look = min(step, most - count)
             first = start + count * stride
-            tags = self.buffer[first : first + look * stride : stride]
+            tags = bytes(self.buffer[first : first + look * stride : stride])
             same = look - len(tags.lstrip(key))
             count += same
             if same < look:
