@@ -60,10 +60,10 @@ class CaffeCompatError(Exception):
         hint: str | None = None,
     ) -> None:
         """Fill in what is not known yet; what is known stays. A line is taken only with its file."""
+        if self.line is None and (file is None or self.file in (None, str(file))):
+            self.line, self.column = line, column
         if self.file is None and file is not None:
             self.file = str(file)
-        if self.line is None:
-            self.line, self.column = line, column
         if self.layer is None:
             self.layer = layer
         if self.hint is None and hint is not None:
@@ -123,7 +123,7 @@ class Position:
 
 def located(error: E, position: Position | None, layer: str | None = None) -> E:
     """Give an error this place and layer where it has none, and return it, to be raised."""
-    if position is not None:
+    if position is not None and error.file in (None, position.file):
         error.add_context(file=position.file, line=position.line, column=position.column)
     error.add_context(layer=layer)
     return error
