@@ -7,10 +7,14 @@ database is opened for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from caffecompat.layers.base import Shape, layer
 from caffecompat.layers.data import DataLayer
 from caffecompat.schema import caffe_pb2
+
+if TYPE_CHECKING:
+    from caffecompat.data.source import Reading, Source
 
 Size = tuple[int, int]
 
@@ -67,6 +71,11 @@ class Data(PictureData):
     """Pictures and labels from a database."""
 
     reads = "a database"
+
+    def open_source(self, reading: Reading) -> Source | None:
+        from caffecompat.data.sources.database import DatabaseSource
+
+        return DatabaseSource(self.spec, reading)
 
 
 @layer("AnnotatedData")
@@ -133,6 +142,11 @@ class ImageLabelData(PictureData):
     def label(self, batch: int) -> Shape | None:
         return _label_map(batch, self.spec.message.image_label_data_param.label_slice)
 
+    def open_source(self, reading: Reading) -> Source:
+        from caffecompat.data.sources.image_label import ImageLabelSource
+
+        return ImageLabelSource(self.spec, reading)
+
     def advice(self, top: int) -> tuple[str, ...]:
         return super().advice(top) if top != 1 else ("N", "1", "H", "W")
 
@@ -151,6 +165,11 @@ class BinLabelData(PictureData):
 
     def label(self, batch: int) -> Shape | None:
         return _label_map(batch, self.spec.message.bin_label_data_param.label_slice)
+
+    def open_source(self, reading: Reading) -> Source:
+        from caffecompat.data.sources.bin_label import BinLabelSource
+
+        return BinLabelSource(self.spec, reading)
 
     def advice(self, top: int) -> tuple[str, ...]:
         return ("N", "1" if top == 1 else "C", "H", "W")
