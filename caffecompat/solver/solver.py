@@ -23,6 +23,7 @@ from caffecompat.formats.paths import find
 from caffecompat.formats.weights import Weights
 from caffecompat.net import Net
 from caffecompat.net.weights import Assigned
+from caffecompat.solver.debug import DebugInfo
 from caffecompat.solver.devices import device_of, own_parameters
 from caffecompat.solver.diffs import keep_steps
 from caffecompat.solver.faults import not_finite
@@ -259,7 +260,9 @@ class Solver:
         """One iteration: the passes, the log's lines, the update."""
         display = self._due(self.param.display)
         self.update.zero_grad(set_to_none=True)
-        loss, images = self._passes()
+        debug = DebugInfo(self.net, self.say, wanted=display and self.param.debug_info)
+        with debug:
+            loss, images = self._passes(debug)
         if not math.isfinite(loss):
             not_finite(self, loss)
             self.iteration += 1
@@ -273,19 +276,22 @@ class Solver:
         if display:
             self.say(f"Iteration {self.iteration}, lr = {number(rate)}", "sgd_solver.cpp:138")
         self.update.prepare(self._iter_size, lambda text: self.say(text, "sgd_solver.cpp:122"))
+        debug.before_update()
         self.update.apply(rate, self.iteration)
+        debug.after_update()
         done = Step(self.iteration, loss, smoothed, rate, images)
         self.iteration += 1
         for listener in self.listeners:
             listener.stepped(self, done)
 
-    def _passes(self) -> tuple[float, int]:
+    def _passes(self, debug: DebugInfo) -> tuple[float, int]:
         """`iter_size` passes forward and backward: the mean loss, and how many items all processes took."""
         total, images = 0.0, 0
         for index in range(self._iter_size):
             with self.group.last(index == self._iter_size - 1):
                 loss, self.outputs = self.group.run(self.net)
                 loss.backward()  # type: ignore[no-untyped-call]
+            debug.backward()
             total += float(loss.detach())
             images += max((len(reader.batch.keys) for reader in self.net.readers if reader.batch), default=0)
         return self.group.mean(total / self._iter_size), images * self.group.world

@@ -16,6 +16,7 @@ from caffecompat.detection.average_precision import AP_VERSIONS, average_precisi
 from caffecompat.errors import SchemaError, did_you_mean, located, quoted
 from caffecompat.formats.parsed import ParsedSolver
 from caffecompat.net import Net, Outputs
+from caffecompat.solver.debug import DebugInfo
 from caffecompat.solver.listeners import Score, Test
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def run_test(solver: Solver, index: int, net: Net) -> Test | None:
     evaluation: _Evaluation = _Detection() if solver.param.eval_type == "detection" else _Means()
     passes = solver.param.test_iter[index]
     loss = 0.0
-    with torch.no_grad():
+    with torch.no_grad(), DebugInfo(net, solver.say, wanted=solver.param.debug_info):
         for _ in range(passes):
             if solver.interrupted():
                 return None
