@@ -87,6 +87,11 @@ class AnnotatedData(PictureData):
     def label(self, batch: int) -> Shape | None:
         return (1, 1, 1, 8)
 
+    def open_source(self, reading: Reading) -> Source | None:
+        from caffecompat.data.sources.annotated import AnnotatedSource
+
+        return AnnotatedSource(self.spec, reading)
+
 
 @layer("VideoData")
 class VideoData(PictureData):
@@ -115,6 +120,11 @@ class ImageData(PictureData):
             )
         resized = super().size() if self.spec.message.transform_param.HasField("resize_param") else None
         return resized or (param.new_height, param.new_width)
+
+    def open_source(self, reading: Reading) -> Source:
+        from caffecompat.data.sources.image import ImageSource
+
+        return ImageSource(self.spec, reading)
 
 
 @layer("WindowData")

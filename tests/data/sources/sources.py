@@ -18,6 +18,28 @@ from caffecompat.graph import build_graph
 Tops = list[dict[str, np.ndarray]]
 
 
+class Twister:
+    """boost::mt19937 and caffe::shuffle, independent of `Draws`: what models of the layers draw from."""
+
+    def __init__(self, seed: int) -> None:
+        self._bits = np.random.MT19937()
+        self._bits._legacy_seeding(seed)
+
+    def __call__(self) -> int:
+        return int(self._bits.random_raw())
+
+    def draws(self, count: int) -> list[int]:
+        return [self() for _ in range(count)]
+
+    def shuffle(self, items: list[Any]) -> None:
+        for last in range(len(items) - 1, 0, -1):
+            bucket = (2**32 - 1) // (last + 1) + ((2**32 - 1) % (last + 1) == last)
+            other = self() // bucket
+            while other > last:
+                other = self() // bucket
+            items[last], items[other] = items[other], items[last]
+
+
 @contextmanager
 def reading_net(text: str, root: Any, phase: str = "TRAIN", seed: int = 7, **options: Any) -> Iterator[Net]:
     """A net that reads below `root`; options are those of `Reading`."""
