@@ -65,7 +65,7 @@ def class_labels(layer: Layer, labels: Tensor, classes: int, ignore: int | None 
     if labels.device.type == "cpu" and not torch.compiler.is_compiling() and bool(result.outside.any()):
         bad = labels[result.outside].flatten()[0].item()
         raise layer.error(
-            f"a label is {bad:g}; labels must be within 0..{classes - 1}",
+            f"a label is {bad:g}; labels must be within 0..{classes - 1} for {classes} scores",
             hint="loss_param { ignore_label: ... } leaves labels of one value out" if ignore is None else None,
             kind=CaffeCompatError,
         )

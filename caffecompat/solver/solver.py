@@ -5,7 +5,6 @@ Source of the rules: Caffe's `solver.cpp` (the SSD branch) and the files of its 
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from caffecompat.net.weights import Assigned
 from caffecompat.solver.debug import DebugInfo
 from caffecompat.solver.devices import device_of, own_parameters
 from caffecompat.solver.diffs import keep_steps
-from caffecompat.solver.faults import not_finite
+from caffecompat.solver.faults import Guard
 from caffecompat.solver.group import Group
 from caffecompat.solver.listeners import Listener, Score, Step, Test, number, score_lines
 from caffecompat.solver.nets import Planned, build_net, planned_test_nets, planned_train_net
@@ -65,6 +64,7 @@ class Solver:
         rate: the learning-rate policy.
         smoothed: the loss averaged over the last `average_loss` iterations.
         outputs: what the train net gave in its last pass.
+        guard: keeps values that are not finite out of the parameters; counts the updates that were skipped for it.
         listeners: who is told what happens.
         action: asked after every iteration and every pass of a test what to do: "none", "snapshot" or "stop".
 
@@ -90,6 +90,7 @@ class Solver:
         self.iteration = 0
         self.outputs: Mapping[str, Tensor] = {}
         self.smoothed = SmoothedLoss(self._positive("average_loss"))
+        self.guard = Guard(self)
         self._iter_size = self._positive("iter_size")
         self._stopped = False
         self._exact = False
@@ -260,11 +261,11 @@ class Solver:
         """One iteration: the passes, the log's lines, the update."""
         display = self._due(self.param.display)
         self.update.zero_grad(set_to_none=True)
+        self.guard.begin()
         debug = DebugInfo(self.net, self.say, wanted=display and self.param.debug_info)
         with debug:
             loss, images = self._passes(debug)
-        if not math.isfinite(loss):
-            not_finite(self, loss)
+        if self.guard.refuses(loss):
             self.iteration += 1
             return
         smoothed = self.smoothed.add(loss)
@@ -280,6 +281,7 @@ class Solver:
         self.update.apply(rate, self.iteration)
         debug.after_update()
         done = Step(self.iteration, loss, smoothed, rate, images)
+        self.guard.done(done)
         self.iteration += 1
         for listener in self.listeners:
             listener.stepped(self, done)
@@ -288,12 +290,15 @@ class Solver:
         """`iter_size` passes forward and backward: the mean loss, and how many items all processes took."""
         total, images = 0.0, 0
         for index in range(self._iter_size):
-            with self.group.last(index == self._iter_size - 1):
+            with self.guard.watching(), self.group.last(index == self._iter_size - 1):
                 loss, self.outputs = self.group.run(self.net)
                 loss.backward()  # type: ignore[no-untyped-call]
             debug.backward()
-            total += float(loss.detach())
+            value = float(loss.detach())
+            total += value
             images += max((len(reader.batch.keys) for reader in self.net.readers if reader.batch), default=0)
+            if self.guard.passed(index, value):
+                break
         return self.group.mean(total / self._iter_size), images * self.group.world
 
     def test(self) -> list[Test]:

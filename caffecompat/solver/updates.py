@@ -41,6 +41,7 @@ class Update(torch.optim.Optimizer):
         slots: how many values the rule remembers for each parameter.
         iteration: how many updates were made.
         order: the parameters in the order in which snapshots keep their history.
+        gradient_norm: the norm of all gradients of the last update together, where it was computed.
     """
 
     slots = 1
@@ -66,6 +67,7 @@ class Update(torch.optim.Optimizer):
         self.weight_decay, self.regularization = weight_decay, regularization
         self.clip_gradients = clip_gradients
         self.iteration = 0
+        self.gradient_norm: float | None = None
         super().__init__(params, {"lr": lr, "lr_mult": 1.0, "decay_mult": 1.0})
         for group in self.param_groups:
             group["lr"] = lr * group["lr_mult"]
@@ -117,7 +119,7 @@ class Update(torch.optim.Optimizer):
         """
         grads = [tensor.grad for tensor in self.order if tensor.grad is not None]
         if self.clip_gradients >= 0 and grads:
-            norm = float(torch.nn.utils.get_total_norm(grads))
+            norm = self.gradient_norm = float(torch.nn.utils.get_total_norm(grads))
             if norm > self.clip_gradients:
                 scale = self.clip_gradients / norm
                 say(
