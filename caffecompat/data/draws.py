@@ -6,8 +6,11 @@ import os
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 MAX = 2**32 - 1
+# So many numbers are drawn at once for a permutation.
+_BLOCK = 1 << 14
 
 
 class Draws:
@@ -34,19 +37,28 @@ class Draws:
 
     def below(self, bound: int) -> int:
         """A number from 0 to bound - 1, each as likely, as boost::uniform_int draws it (for `shuffled`)."""
-        bucket = MAX // bound + (MAX % bound == bound - 1)
-        drawn = self() // bucket
-        while drawn >= bound:
-            drawn = self() // bucket
-        return drawn
+        return int(self._each_below(np.array([bound]))[0])
 
     def shuffled(self, count: int) -> list[int]:
         """A permutation of 0 to count - 1, as caffe::shuffle makes it."""
         order = list(range(count))
-        for last in range(count - 1, 0, -1):
-            other = self.below(last + 1)
-            order[last], order[other] = order[other], order[last]
+        for start in range(count, 1, -_BLOCK):
+            bounds = np.arange(start, max(start - _BLOCK, 1), -1)
+            for last, other in zip((bounds - 1).tolist(), self._each_below(bounds).tolist(), strict=True):
+                order[last], order[other] = order[other], order[last]
         return order
+
+    def _each_below(self, bounds: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """A number below each bound: the draw over the size of a bucket, drawn again where that is not below it."""
+        buckets = MAX // bounds + (MAX % bounds == bounds - 1)
+        drawn = np.array(self.many(len(bounds)), np.int64)
+        while True:
+            below: npt.NDArray[np.int64] = drawn // buckets
+            refused = np.flatnonzero(below >= bounds)
+            if not len(refused):
+                return below
+            # What follows the first refused number serves in its place; a new one comes at the end.
+            drawn = np.append(np.delete(drawn, refused[0]), self())
 
     def state(self) -> dict[str, Any]:
         """Where the stream is, as JSON holds it."""
