@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from caffecompat.cli.predict._options import picture_command
+from caffecompat.cli.reading import reading_options
+from caffecompat.errors import UsageError
+
+KNOWN = {"jsonl": (".jsonl", ".json"), "npy": (".npy",), "npz": (".npz",), "lmdb": (".lmdb",)}
+OF_IMAGES = ("batch", "channels", "every", "interpolation", "keep_going", "labels", "mean", "resize", "scale", "size")
+OF_BATCHES = ("root", "skip_bad_records", "workers")
 
 
 @click.command("features")
-@picture_command("npy npz jsonl")
+@picture_command("npy npz jsonl lmdb", needs_input=False)
 @click.option(
     "--blob", "blobs", multiple=True, required=True, metavar="NAME", help="A blob of the net; may be repeated."
 )
@@ -22,6 +30,13 @@ from caffecompat.cli.predict._options import picture_command
     show_default=True,
     help="Reduce height and width to one value a channel.",
 )
+@click.option(
+    "--batches",
+    type=click.IntRange(1),
+    metavar="N",
+    help="In the place of INPUT: take so many batches from the net's own data layers.",
+)
+@reading_options
 def command(
     net: Path,
     weights: Path | None,
@@ -29,26 +44,64 @@ def command(
     *,
     blobs: tuple[str, ...],
     pool: str,
+    batches: int | None,
     format_: str | None,
     output: Path | None,
     **options: Any,
 ) -> None:
-    """Save the values of blobs for images.
+    """Save the values of blobs for images, or for what the net's own data layers read (extract_features).
 
     INPUT is an image, a folder, a pattern or a video. A blob that layers change in place is meant as it is at the
     end (fc7 after its ReLU). An .npy file holds one blob for all images, (images, ...); an .npz file each blob by
     its name, and the images' names in "images"; JSON lines an object for each image.
+
+    With --batches, `-o DIR.lmdb` is a database of Datums with float_data, as extract_features writes it. Of several
+    blobs each becomes one: `-o FIRST.lmdb,SECOND.lmdb`, or in the folder DIR.lmdb one for each, named as the blob.
     """
+    from caffecompat.cli.predict import _batches, _writers
+
+    kind = _writers.choose_format(format_, output, KNOWN)
+    if kind == "npy":
+        _writers.check_single(blobs)
+    if batches is None:
+        _refuse(OF_BATCHES, "belongs to --batches")
+        if not inputs:
+            raise UsageError("missing INPUT: give images, or --batches N to read the net's own data layer")
+        if kind == "lmdb":
+            raise UsageError("a database is written of --batches only", hint="write .npy or .npz of images")
+        _of_images(net, weights, inputs, blobs, pool, kind, output, options)
+        return
+    if inputs:
+        raise UsageError("give either INPUT or --batches, not both")
+    _refuse(OF_IMAGES, "is of images; with --batches, the net's data layer prepares them")
+    _batches.write(net, weights, batches, blobs, pool, kind, output, options)
+
+
+def _refuse(names: Iterable[str], reason: str) -> None:
+    """Refuse options that have no meaning here."""
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"--{name.replace('_', '-')} {reason}")
+
+
+def _of_images(
+    net: Path,
+    weights: Path | None,
+    inputs: tuple[Path, ...],
+    blobs: tuple[str, ...],
+    pool: str,
+    kind: str,
+    output: Path | None,
+    options: dict[str, Any],
+) -> None:
     import numpy as np
 
     from caffecompat.cli.predict import _features, _session, _writers
 
-    known = {"jsonl": (".jsonl", ".json"), "npy": (".npy",), "npz": (".npz",)}
-    kind = _writers.choose_format(format_, output, known)
-    if kind == "npy":
-        _writers.check_single(blobs)
-    session, pictures = _session.start(net, weights, inputs, output, options)
-    _features.keep(session, blobs)
+    preparing = {name: value for name, value in options.items() if name not in OF_BATCHES}
+    session, pictures = _session.start(net, weights, inputs, output, preparing)
+    _features.keep(session.net, blobs)
     with pictures, _writers.output(output) as stream:
         found = (
             (item, values)

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from caffecompat.cli.options import named_shapes
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import GraphError, WeightsError, quoted
-from caffecompat.formats import read_net, read_weights
+from caffecompat.formats import ParsedNet, read_net, read_weights
 from caffecompat.formats.weights import Weights
 from caffecompat.graph import build_graph
 from caffecompat.graph.passes import data_to_inputs, drop_train_only
@@ -65,7 +65,7 @@ def open_net(
     net = Net(graph)
     built = {key.name: net.blob_shapes[key] for key in net.graph.inputs}
     record = Preprocessing.from_graph(whole, base_dir=prototxt.parent, input_shapes=built, **preparing)
-    return Opened(net.eval(), record, [*notes, *dropped, *replaced, *_take_weights(net, source)])
+    return Opened(net.eval(), record, [*notes, *dropped, *replaced, *take_weights(net, source)])
 
 
 def read_graph(
@@ -81,14 +81,7 @@ def read_graph(
     parsed = read_net(prototxt)
 
     def built(phase: str) -> Graph:
-        return build_graph(
-            parsed,
-            cast(Phase, phase),
-            level=level,
-            stages=stages,
-            dialect=cast(Dialect, dialect),
-            ignore_fields=ignore_fields,
-        )
+        return build_rules(parsed, phase, level, stages, dialect, ignore_fields)
 
     try:
         return built(phase), []
@@ -104,7 +97,25 @@ def read_graph(
         return graph, ["its layers make a net in phase TRAIN only: that phase was taken"]
 
 
-def _take_weights(net: Net, weights: Weights | None) -> list[str]:
+def build_rules(
+    parsed: ParsedNet, phase: str, level: int, stages: Sequence[str], dialect: str, ignore_fields: Sequence[str]
+) -> Graph:
+    """The graph of a net by the values of `net_options`.
+
+    Raises:
+        CaffeCompatError: its layers make no net.
+    """
+    return build_graph(
+        parsed,
+        cast(Phase, phase),
+        level=level,
+        stages=stages,
+        dialect=cast(Dialect, dialect),
+        ignore_fields=ignore_fields,
+    )
+
+
+def take_weights(net: Net, weights: Weights | None) -> list[str]:
     """Give the net its parameters; a note where they are not the file's, and where the file's were not wanted."""
     assigned = net.copy_from(weights) if weights is not None else None
     net.fill()

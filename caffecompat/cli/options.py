@@ -51,18 +51,48 @@ def _load_plugins(context: click.Context, option: click.Parameter, values: tuple
         load_plugin(value)
 
 
-def net_options(function: F) -> F:
-    """Which net is built from the prototxt: phase, level, stage, dialect, ignore_field, input_shape; and plugin."""
+def _stages(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """The names, those that stand in one text apart."""
+    return tuple(name for value in values for name in value.split(",") if name)
+
+
+def net_options(function: F, phase: str = "TEST") -> F:
+    """Which net is built from the prototxt: phase, level, stage, dialect, ignore_field, input_shape; and plugin.
+
+    Args:
+        function: what is decorated.
+        phase: the phase where `--phase` is not given.
+    """
+    phases = click.option(
+        "--phase",
+        type=click.Choice(["TEST", "TRAIN"], case_sensitive=False),
+        default=phase,
+        show_default=True,
+        help="The phase whose layers are taken.",
+    )
+    shapes = click.option(
+        "--input-shape",
+        "input_shapes",
+        callback=_input_shapes,
+        multiple=True,
+        metavar="[NAME=]N,C,H,W",
+        help="The shape of an input, where the prototxt states none or another is wanted.",
+    )
+    return phases(rule_options(shapes(function)))
+
+
+def rule_options(function: F) -> F:
+    """How a prototxt is understood: level, stage, dialect, ignore_field; and plugin."""
     options = (
-        click.option(
-            "--phase",
-            type=click.Choice(["TEST", "TRAIN"], case_sensitive=False),
-            default="TEST",
-            show_default=True,
-            help="The phase whose layers are taken.",
-        ),
         click.option("--level", type=int, default=0, show_default=True, help="The level that the rules are given."),
-        click.option("--stage", "stages", multiple=True, metavar="NAME", help="A stage that the rules are given."),
+        click.option(
+            "--stage",
+            "stages",
+            callback=_stages,
+            multiple=True,
+            metavar="NAME[,...]",
+            help="Stages that the rules are given.",
+        ),
         click.option(
             "--dialect",
             type=click.Choice(["ssd", "bvlc"]),
@@ -84,14 +114,6 @@ def net_options(function: F) -> F:
             multiple=True,
             metavar="MODULE|FILE.py",
             help="Python code that registers layers of your own: it is run.",
-        ),
-        click.option(
-            "--input-shape",
-            "input_shapes",
-            callback=_input_shapes,
-            multiple=True,
-            metavar="[NAME=]N,C,H,W",
-            help="The shape of an input, where the prototxt states none or another is wanted.",
         ),
     )
     return _decorate(function, options)

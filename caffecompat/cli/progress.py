@@ -32,8 +32,7 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._terminal and self._width:
-            click.echo("\r" + " " * self._width + "\r", nl=False, err=True)
+        self._clear()
 
     def add(self, count: int = 1) -> None:
         """Note that `count` more are done."""
@@ -43,13 +42,24 @@ class Progress:
             self._last = now
             self._show(self.text(now - self._start))
 
+    def line(self, text: str) -> None:
+        """Say `text` on stderr, in a line of its own."""
+        self._clear()
+        click.echo(text, err=True)
+
     def text(self, seconds: float) -> str:
         """What it says after so many seconds, such as `12/100 images, 3.4/s, 0:26 left`."""
         rate = self._done / seconds if seconds > 0 else 0.0
         if self._total is None:
             return f"{self._done} {self._unit}, {rate:.3g}/s"
         left = max(self._total - self._done, 0) / rate if rate else 0.0
-        return f"{self._done}/{self._total} {self._unit}, {rate:.3g}/s, {_clock(left)} left"
+        return f"{self._done}/{self._total} {self._unit}, {rate:.3g}/s, {clock(left)} left"
+
+    def _clear(self) -> None:
+        """Take what was said last off the terminal."""
+        if self._terminal and self._width:
+            click.echo("\r" + " " * self._width + "\r", nl=False, err=True)
+            self._width = 0
 
     def _show(self, text: str) -> None:
         if self._terminal:
@@ -59,7 +69,8 @@ class Progress:
             click.echo(text, err=True)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Seconds as `1:02:03` or `2:03`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

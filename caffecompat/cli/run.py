@@ -44,7 +44,7 @@ def command(
         raise UsageError("give either arrays or images, not both")
     keep_inputs(output, arrays)
     session, pictures = _session.start(net, weights, [] if arrays else inputs, output, options)
-    _features.keep(session, blobs)
+    _features.keep(session.net, blobs, every=True)
 
     def passes() -> Iterator[tuple[str, Any]]:
         for path in arrays:

@@ -13,23 +13,30 @@ import numpy.typing as npt
 from caffecompat.cli.predict._session import Arrays, Session
 from caffecompat.data.images import Item
 from caffecompat.errors import FormatError, ShapeError, UsageError, did_you_mean, quoted
+from caffecompat.net import Net
 
 Array = npt.NDArray[Any]
 MAX_INPUT_BYTES = 1 << 33
 ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
 
 
-def keep(session: Session, blobs: Sequence[str]) -> None:
-    """Let the net keep these blobs of a pass; "all" means every one.
+def keep(net: Net, blobs: Sequence[str], *, every: bool = False) -> None:
+    """Let the net keep these blobs of a pass.
+
+    Args:
+        net: the net.
+        blobs: the names.
+        every: the name "all" means all blobs.
 
     Raises:
         UsageError: a name that is no blob of the net.
     """
-    known = session.net.graph.last
+    whole = every and "all" in blobs
+    known = net.graph.last
     for blob in blobs:
-        if blob not in known and blob != "all":
+        if blob not in known and not (whole and blob == "all"):
             raise UsageError(f"the net has no blob {quoted(blob)}", hint=did_you_mean(blob, known))
-    session.net.keep = "all" if "all" in blobs else frozenset(blobs)
+    net.keep = "all" if whole else frozenset(blobs)
 
 
 def features(session: Session, items: Sequence[Item], blobs: Sequence[str], pool: str) -> list[Arrays]:
@@ -45,7 +52,7 @@ def features(session: Session, items: Sequence[Item], blobs: Sequence[str], pool
         ShapeError: a blob has no row for each picture, or nothing to pool.
     """
     found = session.pictures(session.preprocessing.apply([item.image for item in items]))
-    values = {blob: _pooled(blob, found[blob], pool) for blob in blobs}
+    values = {blob: pooled(blob, found[blob], pool) for blob in blobs}
     for blob, array in values.items():
         if array.shape[:1] != (len(items),):
             hint = "give --batch 1, or see `run`"
@@ -53,7 +60,12 @@ def features(session: Session, items: Sequence[Item], blobs: Sequence[str], pool
     return [{blob: array[index] for blob, array in values.items()} for index in range(len(items))]
 
 
-def _pooled(blob: str, array: Array, pool: str) -> Array:
+def pooled(blob: str, array: Array, pool: str) -> Array:
+    """The array, or its "avg" or "max" over height and width, (N, C).
+
+    Raises:
+        ShapeError: it has no channels.
+    """
     if pool == "none":
         return array
     if array.ndim < 2:

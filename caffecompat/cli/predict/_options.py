@@ -25,14 +25,21 @@ def size(context: click.Context, option: click.Parameter, value: str | None) -> 
     return int(match[1]), int(match[2] or match[1])
 
 
-def picture_command(formats: str) -> Callable[[F], F]:
-    """The arguments NET and INPUTS and the options of a command on pictures; `formats` as "table jsonl"."""
+def picture_command(formats: str, *, needs_input: bool = True) -> Callable[[F], F]:
+    """The arguments NET and INPUTS and the options of a command on pictures.
+
+    Args:
+        formats: what it writes, as "table jsonl".
+        needs_input: it takes one INPUT at least.
+    """
 
     def decorate(function: F) -> F:
         for option in reversed(_options(formats.split())):
             function = option(function)
         function = net_options(preprocessing_options(function))
-        inputs = click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="INPUT...")
+        metavar = "INPUT..." if needs_input else "[INPUT]..."
+        path = click.Path(path_type=Path)
+        inputs = click.argument("inputs", nargs=-1, required=needs_input, type=path, metavar=metavar)
         return net_argument(inputs(function))
 
     return decorate

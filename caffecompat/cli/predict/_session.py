@@ -91,7 +91,7 @@ def open_session(
     """
     if weights is None and not random_weights:
         raise UsageError("no weights: give --weights FILE", hint="--random-weights takes what the net's fillers give")
-    target = _device(device)
+    target = device_named(device)
     preparing = {"mean": mean, "scale": scale, "channels": channels, "labels": labels}
     resizing = {"size": size, "resize": resize, "interpolation": interpolation}
     opened = open_net(prototxt, weights, input_shapes, rules, {**preparing, **resizing})
@@ -186,7 +186,12 @@ class Pictures:
             tell(str(error))
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """The device of `--device`.
+
+    Raises:
+        UnsupportedError: it is not here.
+    """
     here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not here[name]:
         raise UnsupportedError(f"--device {name}: there is none here, or this build of torch does not use it")

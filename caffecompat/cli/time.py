@@ -1,0 +1,140 @@
+"""`caffecompat time`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from caffecompat.cli.caffe_flags import CaffeCommand
+from caffecompat.cli.errors import tell
+from caffecompat.cli.options import net_options
+from caffecompat.cli.progress import Progress
+from caffecompat.cli.reading import (
+    device_of,
+    gpu_option,
+    model_argument,
+    open_reading_net,
+    reading_options,
+    tell_skipped,
+)
+from caffecompat.errors import shown
+
+if TYPE_CHECKING:
+    from caffecompat.cli.timing import Timer
+    from caffecompat.net import Net
+
+COLUMNS = ("layer", "type", "forward ms", "backward ms", "percent")
+
+
+@click.command("time", cls=CaffeCommand)
+@model_argument
+@partial(net_options, phase="TRAIN")
+@gpu_option
+@reading_options
+@click.option(
+    "--iterations", type=click.IntRange(1), default=50, show_default=True, help="How many passes are measured."
+)
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures here as well."
+)
+def command(
+    net: Path, weights: Path | None, gpu: str | None, iterations: int, json_file: Path | None, **options: Any
+) -> None:
+    """Measure how long each layer of a net takes, forward and backward, in milliseconds.
+
+    As `caffe time`: the means over many passes, after one that is not counted. No weights are needed. Data layers
+    read; where what they name is not there, and for Input layers, made-up values of the same shapes are taken.
+    """
+    from contextlib import closing
+
+    from caffecompat.cli.files import keep_inputs
+    from caffecompat.cli.predict._writers import output, write_json
+    from caffecompat.cli.timing import Timer, made_up
+
+    keep_inputs(json_file, [net, weights])
+    device = device_of(gpu)
+    with closing(open_reading_net(net, weights, device=device, unread=True, **options)) as made:
+        fed = made_up(made)
+        if fed:
+            tell("made-up values are taken for: " + ", ".join(_blob(made, key) for key in fed))
+        timer = Timer(made, {key: blob.to(device) for key, blob in fed.items()}, device)
+        tell(f"Initial loss: {timer.run():.6g}")
+        timer.clear()
+        with Progress(iterations, "passes") as progress:
+            for _ in range(iterations):
+                timer.run()
+                progress.add()
+        tell_skipped(made)
+    result = _result(made, timer)
+    click.echo(_text(result))
+    if json_file is not None:
+        with output(json_file) as stream:
+            write_json(stream, {"net": str(net), "device": str(device), **result})
+
+
+def _blob(net: Net, key: Any) -> str:
+    return f"{shown(key.name)} {'x'.join(map(str, net.blob_shapes[key]))}"
+
+
+def _result(net: Net, timer: Timer) -> dict[str, Any]:
+    """The means in milliseconds, as JSON holds them."""
+    import torch
+
+    times = timer.times
+    scale = 1000 / times.passes
+    whole = (times.forward_pass + times.backward_pass) * scale
+    layers = [
+        {
+            "name": spec.name,
+            "type": spec.type,
+            "forward_ms": forward * scale,
+            "backward_ms": backward * scale,
+            "percent": 100 * (forward + backward) * scale / whole if whole else 0.0,
+        }
+        for spec, forward, backward in zip(net.graph.layers, times.forward, times.backward, strict=True)
+    ]
+    return {
+        "phase": net.graph.phase,
+        "threads": torch.get_num_threads(),
+        "iterations": times.passes,
+        "layers": layers,
+        "forward_ms": times.forward_pass * scale,
+        "backward_ms": times.backward_pass * scale,
+        "forward_backward_ms": whole,
+    }
+
+
+def _text(result: dict[str, Any]) -> str:
+    """A table of the layers, and below it the lines that `caffe time` ends with."""
+    rows = [COLUMNS] + [
+        (
+            shown(layer["name"]),
+            layer["type"],
+            f"{layer['forward_ms']:.3f}",
+            f"{layer['backward_ms']:.3f}",
+            f"{layer['percent']:.1f}",
+        )
+        for layer in result["layers"]
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    whole = result["forward_backward_ms"]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Average Forward pass: {result['forward_ms']:.6g} ms.",
+            f"Average Backward pass: {result['backward_ms']:.6g} ms.",
+            f"Average Forward-Backward: {whole:.6g} ms.",
+            f"Total Time: {whole * result['iterations']:.6g} ms.",
+        ]
+    )
