@@ -115,10 +115,14 @@ def _rate(solver: Solver, seen: Examination) -> Iterator[str]:
         return
     losses = [step.loss for step in steps]
     grew = len(losses) > 1 and losses[-1] > 2 * min(losses)
-    name, values = max(seen.bottoms.items(), key=lambda item: item[1].size, default=("", None))
+    name, values = max(
+        (*((f'"{name}"', values) for name, values in seen.bottoms.items()), *seen.own.items()),
+        key=lambda item: item[1].size,
+        default=("", None),
+    )
     largest = values.size if values is not None else 0.0
     if grew or largest > GROWN:
-        reach = f', and "{shown(name)}" holds values up to {number(largest)}' if name else ""
+        reach = f", and {shown(name)} holds values up to {number(largest)}" if name else ""
         yield (
             f"the rate, {number(steps[-1].rate)} in the last update{_losses(solver)}{reach}; "
             "lower base_lr, or state clip_gradients"

@@ -67,6 +67,7 @@ class Examination:
         top: that top.
         values: what it holds.
         bottoms: what that layer's bottoms hold, by name.
+        own: what that layer's parameters hold, by name.
         keys: the records of a data layer whose values are not finite.
         parameters: the parameters that are not finite.
         labels: labels that a layer cannot take.
@@ -81,6 +82,7 @@ class Examination:
     top: BlobKey | None = None
     values: Values | None = None
     bottoms: dict[str, Values] = field(default_factory=dict)
+    own: dict[str, Values] = field(default_factory=dict)
     keys: tuple[str, ...] = ()
     parameters: list[Learnable] = field(default_factory=list)
     labels: list[LabelFault] = field(default_factory=list)
@@ -129,6 +131,7 @@ def examine(net: Net, batches: Batches, device: torch.device) -> Examination:
                 break
             if seen.layer is not None:
                 break
+        watch.ends()
     return seen
 
 
@@ -139,16 +142,14 @@ class _Watch:
         self._seen = seen
         self._wanted = leading_to_loss(seen.net.graph)
         self._uses = {use.spec.index: use for use in label_uses(seen.net.graph, seen.net.blob_shapes)}
+        self._read: dict[BlobKey, Tensor] = {}
+        self._reached = -1
 
     def before(self, index: int, layer: Layer, bottoms: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Note labels that the layer cannot take, and targets."""
-        use = self._uses.get(index)
-        if use is not None:
-            fault = label_fault(use, bottoms[1], self._seen.batches)
-            if fault is not None:
-                self._seen.labels.append(fault)
-        if layer.spec.type == "SigmoidCrossEntropyLoss":
-            self._seen.targets[layer.spec.name] = values_of(bottoms[1])
+        """Look at the labels that the layer gets."""
+        self._reached = index
+        if len(bottoms) > 1:
+            self._look(layer, bottoms[1])
         return bottoms
 
     def after(
@@ -159,13 +160,30 @@ class _Watch:
         for number, (key, top) in enumerate(zip(layer.spec.tops, tops, strict=True)):
             if layer.spec.row.data:
                 seen.data[index, number] = values_of(top)
+                self._read[key] = top
             if seen.layer is None and key in self._wanted and not is_finite(top):
                 seen.layer, seen.top, seen.values = layer, key, values_of(top)
                 names = (bottom.name for bottom in layer.spec.bottoms)
                 seen.bottoms = {name: values_of(blob) for name, blob in zip(names, bottoms, strict=True)}
+                seen.own = {name: values_of(blob) for name, blob in zip(layer.blob_names, layer.blobs, strict=True)}
                 if index in seen.batches:
                     seen.keys = _keys_where(~torch.isfinite(top), seen.batches[index].keys)
         return tops
+
+    def ends(self) -> None:
+        """Look at the labels of the layers that were not reached, where they are read directly."""
+        for layer in self._seen.net.layers[self._reached + 1 :]:
+            if len(layer.spec.bottoms) > 1 and layer.spec.bottoms[1] in self._read:
+                self._look(layer, self._read[layer.spec.bottoms[1]])
+
+    def _look(self, layer: Layer, labels: Tensor) -> None:
+        """Note labels that the layer cannot take, and targets."""
+        use = self._uses.get(layer.spec.index)
+        fault = label_fault(use, labels, self._seen.batches) if use is not None else None
+        if fault is not None:
+            self._seen.labels.append(fault)
+        if layer.spec.type == "SigmoidCrossEntropyLoss":
+            self._seen.targets[layer.spec.name] = values_of(labels)
 
 
 def leading_to_loss(graph: Graph) -> set[BlobKey]:
