@@ -124,8 +124,13 @@ class Reader:
         self.check(dataset, f"blob {index}")
         return np.asarray(dataset.astype(np.float32)[()], np.float32).reshape(dataset.shape)
 
-    def check(self, dataset: Any, what: str) -> None:
+    def check(self, dataset: Any, what: str, harmless: int = 0) -> None:
         """Refuse a dataset that lies elsewhere or claims more than the file can hold.
+
+        Args:
+            dataset: the dataset.
+            what: what it is, for errors.
+            harmless: so many bytes may be claimed whatever is stored.
 
         Raises:
             FormatError: it does; `what` names it.
@@ -137,7 +142,7 @@ class Reader:
         claimed, stored = max(int(dataset.nbytes), chunk), int(dataset.id.get_storage_size())
         packed = dataset.chunks is not None and dataset.id.get_create_plist().get_nfilters() > 0
         self.bytes_left -= stored
-        if self.bytes_left < 0 or claimed > stored * (MAX_COMPRESSION if packed else 1):
+        if self.bytes_left < 0 or claimed > max(harmless, stored * (MAX_COMPRESSION if packed else 1)):
             raise FormatError(
                 f"{what} of shape {quoted(dataset.shape)} claims {claimed} bytes, {stored} are stored in a file "
                 f"of {self.size}"

@@ -223,3 +223,8 @@ class HDF5Data(DataLayer):
     """Data sets of HDF5 files, named as the tops; only the files state their shapes."""
 
     reads = "HDF5 files"
+
+    def open_source(self, reading: Reading) -> Source:
+        from caffecompat.data.sources.hdf5 import Hdf5Source
+
+        return Hdf5Source(self.spec, reading)

@@ -17,7 +17,6 @@ from caffecompat.data.draws import Draws
 from caffecompat.data.geometry import MAX_PIXELS
 from caffecompat.data.images import Image, read_image
 from caffecompat.data.lists import (
-    Order,
     checked_batch_size,
     find,
     read_items,
@@ -26,6 +25,7 @@ from caffecompat.data.lists import (
     restored,
     stream_state,
 )
+from caffecompat.data.order import Order
 from caffecompat.data.source import Batch, Floats, Reading, Source, State, Ticket
 from caffecompat.data.transformer import Transformer
 from caffecompat.errors import CaffeCompatError, CaffeCompatWarning
@@ -62,7 +62,7 @@ class ImageSource(Source):
         self._transformer = Transformer(spec, reading.root)
         self._transformer.stream(reading.draws)
         shuffle = Draws(reading.draws()) if param.shuffle else None
-        self._order = Order(len(self._list), reading, shuffle, self._skip(param.rand_skip))
+        self._order = Order(len(self._list), spec, reading, shuffle, self._skip(param.rand_skip))
         self._crops = self._transformer.stream(reading.draws)
         self._thread = self._transformer.thread(reading.draws)
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from caffecompat.data.draws import Draws
 from caffecompat.data.images import Image, read_image
-from caffecompat.data.lists import FileList, Order, checked_batch_size, find, read_items, read_names
+from caffecompat.data.lists import FileList, checked_batch_size, find, read_items, read_names
+from caffecompat.data.order import Order
 from caffecompat.data.source import Batch, Floats, Reading, Source, Ticket
 from caffecompat.errors import CaffeCompatError, ShapeError
 from caffecompat.graph.spec import LayerSpec, Shape
@@ -72,7 +73,7 @@ class PairSource(Source):
         count = len(self._lists[0])
         if skip >= count:
             raise self.spec.error(f"rand_skip: {skip} pairs are to be skipped, the list has {count}")
-        self.order = Order(count, self.reading, shuffle, skip)
+        self.order = Order(count, self.spec, self.reading, shuffle, skip)
 
     def shuffle_stream(self) -> Draws | None:
         """The generator that shuffles, seeded by the next draw, or None."""
