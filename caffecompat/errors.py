@@ -30,7 +30,12 @@ class CaffeCompatError(Exception):
         column: column in that line, from 1.
         layer: the name of the layer it belongs to.
         hint: what to do about it.
+
+    Attributes:
+        told: another process says it; the command line of this one stays quiet.
     """
+
+    told = False
 
     def __init__(
         self,
@@ -103,6 +108,10 @@ class UnsupportedError(CaffeCompatError):
 
 class UsageError(CaffeCompatError):
     """An argument makes no sense; the command line exits with 2 for it."""
+
+
+class WorkerError(CaffeCompatError):
+    """Another of the processes that train together has ended, and this one with it."""
 
 
 class CaffeCompatWarning(UserWarning):

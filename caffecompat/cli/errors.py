@@ -63,10 +63,11 @@ def run_guarded(call: Callable[[], Any]) -> NoReturn:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except UsageError as error:
-        fail(f"Error: {error}", USAGE)
     except CaffeCompatError as error:
-        fail(f"Error: {error}", FAULT)
+        status = USAGE if isinstance(error, UsageError) else FAULT
+        if error.told:
+            sys.exit(status)
+        fail(f"Error: {error}", status)
     except (click.Abort, KeyboardInterrupt):
         fail("Interrupted.", INTERRUPTED)
     except BrokenPipeError:

@@ -20,7 +20,7 @@ def device_of(parsed: ParsedSolver, options: Options, group: Group) -> torch.dev
     `solver_mode: GPU`, the schema's default, without a GPU warns and takes the CPU.
 
     Raises:
-        UsageError: the options name a device that is not there.
+        UsageError: the device that is named is not there.
     """
     if options.device is not None:
         try:
@@ -36,7 +36,10 @@ def device_of(parsed: ParsedSolver, options: Options, group: Group) -> torch.dev
         if parsed.message.HasField("solver_mode"):
             warnings.warn("solver_mode is GPU, and no GPU is here: the CPU is used", CaffeCompatWarning, stacklevel=2)
         return torch.device("cpu")
-    return torch.device("cuda", parsed.message.device_id if group.world == 1 else group.local_rank)
+    index = int(parsed.message.device_id) if group.world == 1 else group.local_rank
+    if index >= torch.cuda.device_count():
+        raise UsageError(f"GPU {index} is wanted; {torch.cuda.device_count()} GPUs are here")
+    return torch.device("cuda", index)
 
 
 def own_parameters(net: Net, device: torch.device) -> None:

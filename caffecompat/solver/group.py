@@ -23,7 +23,11 @@ class Group:
     local_rank = 0
 
     def start(self, net: Net) -> None:
-        """Give all processes the parameters of the first; called once, before the first pass."""
+        """Give all processes the parameters of the first; called once, before the first pass.
+
+        Raises:
+            CaffeCompatError: another process has another net.
+        """
 
     def run(self, net: Net) -> tuple[Tensor, Outputs]:
         """One pass forward; the loss, whose gradients are averaged over the processes, and the outputs."""
@@ -36,12 +40,31 @@ class Group:
         return nullcontext()
 
     def mean(self, value: float) -> float:
-        """The mean of a number over the processes."""
+        """The mean of a number over the processes; the same number, to the last bit, in all of them."""
         return value
 
     def same(self, value: int) -> int:
-        """The number that the first process has."""
+        """The number that the first process has. The others wait for it, however long it takes."""
         return value
+
+    def tell(self, text: str) -> str:
+        """The text that the first process has, of at most 8 KiB."""
+        return text
+
+    def together(self) -> AbstractContextManager[None]:
+        """Around what the processes do together: where one of them fails, all end.
+
+        Raises:
+            WorkerError: another process has ended.
+        """
+        return nullcontext()
+
+    def check(self) -> None:
+        """Asked now and then while one process works and the others wait.
+
+        Raises:
+            WorkerError: another process has ended.
+        """
 
     def close(self) -> None:
         """Part from the others."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from caffecompat.data.draws import Draws
 from caffecompat.data.source import Reading
-from caffecompat.errors import UsageError, located
+from caffecompat.errors import CaffeCompatError, UsageError, located
 from caffecompat.formats import read_solver, read_weights
 from caffecompat.formats.parsed import ParsedSolver
 from caffecompat.formats.paths import find
@@ -93,6 +93,7 @@ class Solver:
         self.guard = Guard(self)
         self._iter_size = self._positive("iter_size")
         self._stopped = False
+        self._pending: Action = "none"
         self._exact = False
         check_evaluation(parsed)
         self.device = device_of(parsed, self.options, self.group)
@@ -199,13 +200,14 @@ class Solver:
         for listener in self.listeners:
             listener.started(self)
         try:
-            self.step(max(self.param.max_iter - self.iteration, 0))
-            if self.param.snapshot_after_train and not self._due(self.param.snapshot):
-                self.snapshot()
-            if self._stopped:
-                self.say("Optimization stopped early.", "solver.cpp:332")
-                return
-            self._show_last()
+            with self.group.together():
+                self.step(max(self.param.max_iter - self.iteration, 0))
+                if self.param.snapshot_after_train and not self._due(self.param.snapshot):
+                    self.snapshot()
+                if self._stopped:
+                    self.say("Optimization stopped early.", "solver.cpp:332")
+                    return
+                self._show_last()
             self.say("Optimization Done.", "solver.cpp:353")
         finally:
             for listener in self.listeners:
@@ -234,19 +236,21 @@ class Solver:
         if not self._exact:
             self.smoothed.clear()
         self._exact = False
-        while self.iteration < stop:
-            due = self._due(self.param.test_interval)
-            if due and (self.iteration > 0 or self.param.test_initialization):
-                self.test()
-            if self._stopped:
-                break
-            self._iterate()
-            action = self._asked()
-            if self._due(self.param.snapshot) or action == "snapshot":
-                self.snapshot()
-            if action == "stop":
-                self._stopped = True
-                break
+        with self.group.together():
+            while self.iteration < stop:
+                if self._due(self.param.test_interval) and (self.iteration > 0 or self.param.test_initialization):
+                    self.test()
+                    # The first process tests; here the others wait for it.
+                    self._stopped = bool(self.group.same(self._stopped))
+                if self._stopped:
+                    break
+                self._iterate()
+                action = self._asked()
+                if self._due(self.param.snapshot) or action == "snapshot":
+                    self.snapshot()
+                if action == "stop":
+                    self._stopped = True
+                    break
         return self.smoothed.value
 
     def _due(self, interval: int) -> bool:
@@ -255,7 +259,11 @@ class Solver:
     def _asked(self) -> Action:
         """What the first process is asked to do; all do the same."""
         actions: tuple[Action, ...] = ("none", "snapshot", "stop")
-        return actions[self.group.same(actions.index(self.action()))]
+        action = self.action()
+        if action == "none":
+            action = self._pending
+        self._pending = "none"
+        return actions[self.group.same(actions.index(action))]
 
     def _iterate(self) -> None:
         """One iteration: the passes, the log's lines, the update."""
@@ -327,13 +335,20 @@ class Solver:
         return tests
 
     def interrupted(self) -> bool:
-        """Whether a stop was asked for; a snapshot that is asked for is written."""
+        """Whether a stop was asked for; a snapshot that is asked for is written.
+
+        Where several processes train it is written after the next iteration: all have a part in it.
+        """
+        self.group.check()
         action = self.action()
         while action != "none":
             if action == "stop":
                 self._stopped = True
                 return True
-            self.snapshot()
+            if self.group.world > 1:
+                self._pending = action
+            else:
+                self.snapshot()
             action = self.action()
         return self._stopped
 
@@ -360,10 +375,15 @@ class Solver:
             path: its `.solverstate` or `.solverstate.h5`.
 
         Raises:
-            CaffeCompatError: it cannot be read, or is of another net or solver.
+            CaffeCompatError: it cannot be read, is of another net or solver, or is not the same for all processes.
         """
         self.say(f"Restoring previous solver status from {os.fspath(path)}", "solver.cpp:316")
-        self._exact = self.snapshots.restore(self, Path(path))
+        with self.group.together():
+            self._exact = self.snapshots.restore(self, Path(path))
+            first = self.group.same(self.iteration)
+            if first != self.iteration:
+                where = f"worker 0 resumes at iteration {first}, worker {self.group.rank} at {self.iteration}"
+                raise CaffeCompatError(where, file=path, hint="all machines must have the same snapshot")
 
     # --- saying
 
