@@ -23,6 +23,8 @@ from caffecompat.data.databases import Backend, Database, backend_of, key_text, 
 from caffecompat.data.datum import Datum, read_datum
 from caffecompat.data.lists import checked_batch_size, find, read_items, restore_stream, restored, stream_state
 from caffecompat.data.lmdb_file import Record
+from caffecompat.data.pool import Pool
+from caffecompat.data.prefetch import AHEAD
 from caffecompat.data.source import Batch, Floats, Reading, Source, State, Ticket
 from caffecompat.data.transformer import Transformer
 from caffecompat.errors import CaffeCompatError, CaffeCompatWarning, SchemaError, quoted, shown
@@ -60,6 +62,7 @@ class DatabaseSource(Source):
         shared = spec.phase == "TRAIN"
         self._rank, self._world = (reading.rank, reading.world) if shared else (0, 1)
         self._at = 0
+        self._pool = Pool(reading.workers + AHEAD)
         self._database = self._open()
 
     def _open(self) -> Database:
@@ -115,7 +118,7 @@ class DatabaseSource(Source):
                 values = self._values(datum)
                 if not data:
                     shape = self._transformer.shape(_shape(datum, values))
-                    data.append(np.empty((len(tickets), *shape), np.float32))
+                    data.append(self._pool.empty((len(tickets), *shape)))
                 if datum.encoded:
                     self._transformer.picture(values, ticket.draws, data[0][place])
                 else:
