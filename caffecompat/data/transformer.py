@@ -1,8 +1,8 @@
 """Transformer: what `transform_param` does to the items of data layers, as Caffe's DataTransformer does it.
 
-An item is cropped, mirrored, and becomes (value - mean) * scale in single precision. The mean is that of the value's
-own place, before the crop (data_transformer.cpp of BVLC, in both dialects: the SSD branch reads the mean at wrong
-places, or aborts, where it crops).
+An item is resized, gets noise, is cropped, mirrored, and becomes (value - mean) * scale in single precision. The mean
+is that of the value's own place, before the crop (data_transformer.cpp of BVLC, in both dialects: the SSD branch reads
+the mean at wrong places, or aborts, where it crops).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from caffecompat.data.draws import Draws
 from caffecompat.data.geometry import Size
 from caffecompat.data.images import Image
 from caffecompat.data.means import read_mean_image
+from caffecompat.data.noise import add_noise, check_noise
 from caffecompat.data.resizing import Resizer, roll_die
 from caffecompat.data.source import Floats
 from caffecompat.errors import CaffeCompatError, SchemaError, ShapeError, UnsupportedError
@@ -26,8 +27,6 @@ from caffecompat.formats import paths
 from caffecompat.graph.spec import LayerSpec, Shape
 
 Values = npt.NDArray[np.uint8] | Floats
-
-_LATER = ("noise_param", "distort_param", "expand_param", "emit_constraint")
 
 
 class Transformer:
@@ -69,14 +68,14 @@ class Transformer:
         self._scale = np.float32(param.scale)
         if not math.isfinite(param.scale):
             raise spec.error(f"transform_param: expected a scale that is a finite number, got {param.scale}")
-        for name in _LATER:
-            if param.HasField(name):
-                raise spec.error(f"transform_param: {name} is not done here", kind=UnsupportedError)
         self.decode_flag = _decode_flag(spec)
         self.crop = _crop(spec)
         self._random_crop = self.crop is not None and spec.phase == "TRAIN"
         self._resizer = Resizer(param.resize_param, spec) if param.HasField("resize_param") else None
         self._chooses = self._resizer is not None and self._resizer.choices > 1
+        self._noise = param.noise_param if param.HasField("noise_param") else None
+        if self._noise is not None:
+            check_noise(spec)
         self._means = np.array(param.mean_value, np.float32)
         if not np.isfinite(self._means).all():
             raise spec.error(f"transform_param: expected mean_value to be finite numbers, got {param.mean_value}")
@@ -89,22 +88,30 @@ class Transformer:
         """DataTransformer::InitRand: a generator seeded with the next of `draws`, or None if no item needs one."""
         return Draws(draws()) if self._mirrors or self._random_crop else None
 
-    def thread(self, draws: Draws) -> Draws | None:
-        """The generator of the layer's thread, seeded with the next of `draws`, or None if no item draws from it."""
+    def thread(self, draws: Draws, *, augments: bool = False) -> Draws | None:
+        """The generator of the layer's thread, seeded with the next of `draws`, or None if no item draws from it.
+
+        Args:
+            draws: where the seed comes from.
+            augments: the layer itself draws from it.
+        """
         seed = draws()
-        return Draws(seed) if self._chooses else None
+        return Draws(seed) if augments or self._chooses or self._noise is not None else None
 
     def draw(self, crops: Draws | None, thread: Draws | None = None) -> tuple[int, ...]:
         """What is drawn for the next item: raw numbers that `picture` and `array` turn into a place.
 
         Args:
             crops: what `stream` returned: draws for the mirror, then the crop's top, then its left.
-            thread: what `thread` returned: a draw for one of several `interp_mode`s; None takes the first.
+            thread: what `thread` returned: a draw for one of several `interp_mode`s, and a seed for noise; None takes
+                the first.
         """
         count = self._mirrors + 2 * self._random_crop
         drawn = tuple(crops.many(count)) if crops is not None and count else (0,) * count
         if self._chooses and self._resizer is not None:
-            return (*drawn, 0 if thread is None else roll_die(thread, self._resizer.choices))
+            drawn = (*drawn, 0 if thread is None else roll_die(thread, self._resizer.choices))
+        if self._noise is not None:
+            drawn = (*drawn, 0 if thread is None else thread())
         return drawn
 
     # --- what is done
@@ -133,7 +140,10 @@ class Transformer:
             ShapeError: the picture does not fit the parameters, or not `out`.
         """
         if self._resizer is not None:
-            image = self._resizer(image, draws[-1] if self._chooses else 0)
+            choice = draws[self._mirrors + 2 * self._random_crop] if self._chooses else 0
+            image = self._resizer(image, choice)
+        if self._noise is not None:
+            image = add_noise(image, self._noise, np.random.default_rng(draws[-1]))
         height, width = image.shape[:2]
         channels = 1 if image.ndim == 2 else image.shape[2]
         mirror, rows, columns = self._place(channels, height, width, draws, out)
@@ -156,9 +166,9 @@ class Transformer:
             ShapeError: the array does not fit the parameters, or not `out`.
             UnsupportedError: it is to be resized and no picture of bytes.
         """
-        if self._resizer is not None:
+        if self._resizer is not None or self._noise is not None:
             if values.dtype != np.uint8:
-                raise UnsupportedError("resize_param resizes pictures, got an array of floats")
+                raise UnsupportedError("resize_param and noise_param are for pictures, got an array of floats")
             self.picture(np.ascontiguousarray(values.transpose(1, 2, 0)), draws, out)
             return
         channels, height, width = values.shape
@@ -194,6 +204,23 @@ class Transformer:
             top = draws[self._mirrors] % (height - rows + 1)
             left = draws[self._mirrors + 1] % (width - columns + 1)
         return self._mirrors and draws[0] % 2 == 1, slice(top, top + rows), slice(left, left + columns)
+
+    def frame(self, height: int, width: int, draws: Sequence[int]) -> tuple[bool, Floats]:
+        """What boxes need to know of an item of this size.
+
+        Args:
+            height: of the item before it is resized.
+            width: of the item before it is resized.
+            draws: what `draw` returned for it.
+
+        Returns:
+            Whether it is mirrored; and the crop, (xmin, ymin, xmax, ymax) in fractions of the resized item.
+        """
+        if self._resizer is not None:
+            height, width = self._resizer.layout(height, width).padded
+        mirror, rows, columns = self.place(height, width, draws)
+        corners = (columns.start / width, rows.start / height, columns.stop / width, rows.stop / height)
+        return mirror, np.array(corners, np.float32)
 
     def _place(
         self, channels: int, height: int, width: int, draws: Sequence[int], out: Floats

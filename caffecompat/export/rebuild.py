@@ -43,7 +43,8 @@ def rebuild(net: Net, message: caffe_pb2.NetParameter, blobs: Blobs) -> Net:
     Raises:
         CaffeCompatError: the layers make no net, or the blobs do not fit them.
     """
-    rebuilt = Net(build_graph(Parsed(message, file=net.graph.file), net.graph.phase, dialect=net.graph.dialect))
+    old = net.graph
+    rebuilt = Net(build_graph(Parsed(message, file=old.file), old.phase, dialect=old.dialect, root=old.root))
     layers = tuple(
         LayerWeights(name, "", tuple(WeightBlob(np.ascontiguousarray(blob, np.float32)) for blob in theirs))
         for name, theirs in blobs.items()

@@ -6,6 +6,7 @@ Source of the rules: `Net::Init` and `InsertSplits` of Caffe. The layers are fil
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import get_args
 
@@ -28,6 +29,7 @@ def build_graph(
     stages: Sequence[str] = (),
     dialect: Dialect = "ssd",
     ignore_fields: Sequence[str] = (),
+    root: str | os.PathLike[str] | None = None,
 ) -> Graph:
     """Join the layers of a net that belong to one phase.
 
@@ -39,6 +41,7 @@ def build_graph(
         dialect: whose rules count where two Caffes differ.
         ignore_fields: names of fields that the schema does not know and that may be passed over, with a warning,
             in layers that are computed.
+        root: the folder that relative paths in it start from; None is the working directory, as in Caffe.
 
     Returns:
         The graph; its order of layers is the file's.
@@ -64,7 +67,8 @@ def build_graph(
     if not sources:
         raise GraphError(_no_layers(message, phase), file=parsed.file)
     kept = message if not left_out else net_of(message, [source.message for source in sources])
-    graph = link(sources, kept, phase=phase, dialect=dialect, file=parsed.file, left_out=left_out)
+    start = None if root is None else os.fspath(root)
+    graph = link(sources, kept, phase=phase, dialect=dialect, file=parsed.file, left_out=left_out, root=start)
     _report_unknown(graph, [*elsewhere, *(field for source in left_out for field in source.unknown)], ignore_fields)
     return graph
 
@@ -84,7 +88,7 @@ def relink(graph: Graph, sources: Sequence[Source]) -> Graph:
         GraphError: the layers do not make a net.
     """
     message = net_of(graph.message, [source.message for source in sources])
-    return link(sources, message, phase=graph.phase, dialect=graph.dialect, file=graph.file)
+    return link(sources, message, phase=graph.phase, dialect=graph.dialect, file=graph.file, root=graph.root)
 
 
 def _check_arguments(phase: object, dialect: object, stages: object, ignore_fields: object) -> None:

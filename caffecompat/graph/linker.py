@@ -40,6 +40,7 @@ def link(
     dialect: Dialect,
     file: str | None = None,
     left_out: Sequence[Source] = (),
+    root: str | None = None,
 ) -> Graph:
     """Join layers into a graph.
 
@@ -50,12 +51,13 @@ def link(
         dialect: whose rules count where two Caffes differ.
         file: the net's path.
         left_out: layers of the file that are not in this net; errors mention them.
+        root: the folder that relative paths in it start from; None is the working directory.
 
     Raises:
         SchemaError: an unknown layer type.
         GraphError: the layers do not make a net.
     """
-    linker = _Linker(sources, left_out, phase, dialect)
+    linker = _Linker(sources, left_out, phase, dialect, root)
     layers: list[LayerSpec] = []
     try:
         for index, source in enumerate(sources):
@@ -77,6 +79,7 @@ def link(
         force_backward=message.force_backward,
         file=file,
         last=linker.last,
+        root=root,
     )
 
 
@@ -88,7 +91,9 @@ def _settled(spec: LayerSpec, sharing: Sharing) -> LayerSpec:
 class _Linker:
     """The blobs made so far, as layers are added in order."""
 
-    def __init__(self, sources: Sequence[Source], left_out: Sequence[Source], phase: Phase, dialect: Dialect) -> None:
+    def __init__(
+        self, sources: Sequence[Source], left_out: Sequence[Source], phase: Phase, dialect: Dialect, root: str | None
+    ) -> None:
         self.last: dict[str, BlobKey] = {}
         self.inputs: list[BlobKey] = []
         self.sharing = Sharing(dialect)
@@ -96,6 +101,7 @@ class _Linker:
         self._left_out = left_out
         self._phase = phase
         self._dialect = dialect
+        self._root = root
         self._readers: dict[BlobKey, int] = {}
         self._automatics = 0
         # Tops of stated loss weight, with the name of their layer and their place among its tops.
@@ -136,6 +142,7 @@ class _Linker:
             loss_weights=weights,
             params=self.sharing.add(index, layer),
             unknown=source.unknown,
+            root=self._root,
         )
 
     def outputs(self) -> tuple[BlobKey, ...]:

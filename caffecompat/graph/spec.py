@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from google.protobuf.message import Message
 
-from caffecompat.errors import CaffeCompatError, GraphError, Position, SchemaError, located
+from caffecompat.errors import CaffeCompatError, FormatError, GraphError, Position, SchemaError, located
 from caffecompat.formats.parsed import UnknownField
+from caffecompat.formats.paths import find
 from caffecompat.schema import LayerType, caffe_pb2, layer_type
 from caffecompat.schema.plugins import module_of, parameters
 
@@ -65,6 +67,7 @@ class LayerSpec:
         loss_weights: one for each top; 0 for what is no loss.
         params: one for each `param { ... }`; blobs beyond them take `ParamRef()`.
         unknown: fields within the layer that the schema does not know.
+        root: the folder that relative paths in it start from; None is the working directory, as in Caffe.
     """
 
     index: int
@@ -79,6 +82,7 @@ class LayerSpec:
     loss_weights: tuple[float, ...] = ()
     params: tuple[ParamRef, ...] = ()
     unknown: tuple[UnknownField, ...] = field(default=(), compare=False)
+    root: str | None = None
 
     @property
     def row(self) -> LayerType:
@@ -88,6 +92,17 @@ class LayerSpec:
     def param(self, index: int) -> ParamRef:
         """The `param { ... }` of blob `index`; Caffe's defaults where the prototxt states none."""
         return self.params[index] if index < len(self.params) else ParamRef()
+
+    def find(self, name: str, what: str) -> Path:
+        """The path of a file that the layer names: see `formats.paths.find`.
+
+        Raises:
+            FormatError: nothing is there.
+        """
+        try:
+            return find(name, what, root=self.root, beside=self.position.file if self.position is not None else None)
+        except FormatError as error:
+            raise self.locate(error) from None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickled, the message travels as bytes, to be read when the plug-in that adds its fields is imported.
@@ -126,6 +141,7 @@ class Graph:
         force_backward: every blob gets a gradient.
         file: the prototxt's path, or None.
         last: the last version of each blob's name: what a user means by the name.
+        root: the folder that relative paths in it start from; None is the working directory, as in Caffe.
     """
 
     name: str
@@ -138,6 +154,7 @@ class Graph:
     force_backward: bool = False
     file: str | None = None
     last: dict[str, BlobKey] = field(default_factory=dict)
+    root: str | None = None
 
 
 def message_param(spec: LayerSpec) -> Message | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -191,10 +190,10 @@ class DetectionEvaluate(Layer):
         return results[0], results[1]
 
     def _read_sizes(self) -> list[tuple[int, int]]:
-        path = self.param.name_size_file
+        path = self.spec.find(self.param.name_size_file, "name_size_file")
         hint = "each line is: name height width"
         try:
-            lines = [line.split() for line in Path(path).read_text().splitlines() if line.strip()]
+            lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
             sizes = [(int(height), int(width)) for _, height, width in lines]
         except (OSError, ValueError) as error:
             raise self.error(f"cannot read name_size_file {path}: {error}", hint=hint, kind=FormatError) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import log, prod
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -60,9 +59,7 @@ class InfogainLoss(Layer):
     def _read(self, source: str) -> Tensor:
         if not source:
             raise self.error("needs H: a third bottom, or infogain_loss_param { source: ... }", kind=SchemaError)
-        path, place = Path(source), self.spec.position
-        if not path.exists() and place is not None and place.file is not None:
-            path = Path(place.file).parent / source
+        path = self.spec.find(source, "infogain_loss_param.source")
         with context(file=path):
             data = map_file(path)
             return torch.from_numpy(read_blob(Wire(data), 0, len(data)).array.copy()).flatten()

@@ -136,6 +136,11 @@ class WindowData(PictureData):
     def batch_size(self) -> int:
         return self.spec.message.window_data_param.batch_size
 
+    def open_source(self, reading: Reading) -> Source:
+        from caffecompat.data.sources.window import WindowSource
+
+        return WindowSource(self.spec, reading)
+
 
 @layer("ImageLabelData")
 class ImageLabelData(PictureData):

@@ -66,6 +66,7 @@ def load(
             stages=stages,
             dialect=cast(Dialect, dialect),
             ignore_fields=ignore_fields,
+            root=None if reading is None else reading.root,
         )
         several = [weights] if weights is None or isinstance(weights, (str, os.PathLike, Weights)) else weights
         sources = [

@@ -50,6 +50,7 @@ class Planned:
             stages=tuple(self.state.stage),
             dialect=options.dialect,
             ignore_fields=options.ignore_fields,
+            root=options.root,
         )
 
 

@@ -27,7 +27,7 @@ from caffecompat.data.pool import Pool
 from caffecompat.data.prefetch import AHEAD
 from caffecompat.data.source import Batch, Floats, Reading, Source, State, Ticket
 from caffecompat.data.transformer import Transformer
-from caffecompat.errors import CaffeCompatError, CaffeCompatWarning, SchemaError, quoted, shown
+from caffecompat.errors import CaffeCompatError, CaffeCompatWarning, SchemaError, quoted
 from caffecompat.graph.spec import LayerSpec, Shape
 from caffecompat.schema import caffe_pb2
 
@@ -45,6 +45,9 @@ class DatabaseSource(Source):
         CaffeCompatError: the database or the mean cannot be read, or the parameters make no sense.
     """
 
+    # Whether items draw more from the thread's generator than their transformation does.
+    augments = False
+
     def __init__(self, spec: LayerSpec, reading: Reading) -> None:
         super().__init__(spec, reading)
         param = spec.message.data_param
@@ -58,7 +61,7 @@ class DatabaseSource(Source):
         self._decode_flag = cv2.IMREAD_COLOR if forced else self._transformer.decode_flag
         self._transformer.stream(reading.draws)
         self._crops = self._transformer.stream(reading.draws)
-        self._thread = self._transformer.thread(reading.draws)
+        self._thread = self._transformer.thread(reading.draws, augments=self.augments)
         shared = spec.phase == "TRAIN"
         self._rank, self._world = (reading.rank, reading.world) if shared else (0, 1)
         self._at = 0
@@ -176,7 +179,7 @@ class DatabaseSource(Source):
 
     def _fault(self, key: bytes, error: CaffeCompatError) -> CaffeCompatError:
         """An error about a record as one that names the record, the database and the layer."""
-        where = f"record {quoted(key_text(key))} of {shown(str(self._database.path))}"
+        where = f"record {quoted(key_text(key))} of {self._database.path}"
         return self.spec.error(f"{where}: {error.message}", hint=error.hint, kind=type(error))
 
 
