@@ -7,6 +7,9 @@ import numpy.typing as npt
 import torch
 
 from caffecompat.graph.builder import net_of
+from caffecompat.graph.dialects import DIALECTS
+from caffecompat.graph.passes.insert_splits import insert_splits
+from caffecompat.graph.spec import LayerSpec
 from caffecompat.net.net import Net
 from caffecompat.schema import caffe_pb2
 
@@ -29,6 +32,42 @@ def net_message(net: Net) -> caffe_pb2.NetParameter:
             for key in spec.tops:
                 layer.input_param.shape.add(dim=net.blob_shapes[key])
     return message
+
+
+def trained_message(net: Net) -> tuple[caffe_pb2.NetParameter, list[int | None]]:
+    """The NetParameter that Caffe's snapshots hold, and which layer of the net each of its layers is.
+
+    It has the name and the layers alone, each with its phase, the rules that chose it and the weight of its loss, and
+    the Split layers that Caffe puts in, for which there is None. (Caffe: Net::ToProto.)
+    """
+    plain = caffe_pb2.NetParameter(name=net.graph.message.name)
+    for spec in net.graph.layers:
+        layer = plain.layer.add()
+        layer.CopyFrom(spec.message)
+        layer.ClearField("blobs")
+        layer.phase = caffe_pb2.TRAIN if spec.phase == "TRAIN" else caffe_pb2.TEST
+    message = insert_splits(plain)
+    indices: list[int | None] = []
+    following = 0
+    for layer in message.layer:
+        own = following < len(plain.layer) and layer.name == plain.layer[following].name
+        indices.append(following if own else None)
+        following += own
+    for layer, index in zip(message.layer, indices, strict=True):
+        if index is not None:
+            _set_up(layer, net.graph.layers[index])
+    return message, indices
+
+
+def _set_up(layer: caffe_pb2.LayerParameter, spec: LayerSpec) -> None:
+    """State what Caffe's layers add to their message when they are set up."""
+    if not layer.loss_weight and any(spec.loss_weights):
+        layer.loss_weight.append(1)
+    if spec.type == "BatchNorm":
+        if DIALECTS[spec.dialect].batch_norm_drops_params and len(layer.param) == 3:
+            del layer.param[:]
+        for _ in range(3 - len(layer.param)):
+            layer.param.add(lr_mult=0)
 
 
 def net_blobs(net: Net) -> list[list[npt.NDArray[np.float32]]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,9 @@ from caffecompat.formats import read_solverstate, read_weights, write_caffemodel
 from caffecompat.formats.hdf5 import import_h5py
 from caffecompat.formats.parsed import ParsedSolver
 from caffecompat.formats.solverstate import SolverState
-from caffecompat.formats.weights import WeightBlob
+from caffecompat.formats.weights import RealArray, WeightBlob
 from caffecompat.graph.dialects import DIALECTS
-from caffecompat.net.saving import net_blobs, net_diffs, net_message
+from caffecompat.net.saving import net_blobs, net_diffs, trained_message
 from caffecompat.schema import caffe_pb2
 from caffecompat.solver.options import Options
 from caffecompat.solver.sidecar import apply_sidecar, read_sidecar, sidecar_path, write_sidecar
@@ -147,9 +147,14 @@ class Snapshots:
         return state
 
     def _write_weights(self, solver: Solver, path: Path) -> None:
-        diffs = net_diffs(solver.net) if self._parsed.message.snapshot_diff else None
+        message, indices = trained_message(solver.net)
+
+        def by_layer(arrays: Sequence[Sequence[RealArray]]) -> list[Sequence[RealArray]]:
+            return [[] if index is None else arrays[index] for index in indices]
+
+        diffs = by_layer(net_diffs(solver.net)) if self._parsed.message.snapshot_diff else None
         write = write_hdf5 if self._hdf5 else write_caffemodel
-        write(path, net_message(solver.net), net_blobs(solver.net), diffs)
+        write(path, message, by_layer(net_blobs(solver.net)), diffs)
 
     # --- reading
 
