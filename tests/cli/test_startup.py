@@ -24,9 +24,15 @@ def test_start_imports_nothing_heavy(arguments):
     assert not {name for name in imported if name.split(".")[0] in HEAVY}
 
 
-@pytest.mark.parametrize("command", ["classify", "detect", "features", "inspect", "run", "segment", "upgrade"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("classify", "detect", "features", "inspect", "run", "segment", "test", "time", "upgrade"),
+        *("data", "data imageset", "data inspect", "data mean"),
+    ],
+)
 def test_a_commands_help_imports_no_torch(command):
-    result = run("-X", "importtime", "-m", "caffecompat", command, "--help")
+    result = run("-X", "importtime", "-m", "caffecompat", *command.split(), "--help")
     assert result.returncode == 0
     assert result.stdout.startswith("Usage:")
     imported = {

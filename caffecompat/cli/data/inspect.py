@@ -147,9 +147,8 @@ def _histogram(title: str, rows: Iterator[tuple[str, int]], most: int = MAX_ROWS
     listed = list(rows)
     if not listed:
         return []
-    width = max(len(f"{count:,}") for _, count in listed)
-    lines = [f"{title}:", *(f"  {count:>{width},}  {name}" for name, count in listed[:most])]
-    rest = listed[most:]
+    shown_rows, rest = listed[:most], listed[most:]
     if rest:
-        lines.append(f"  {sum(count for _, count in rest):>{width},}  in {len(rest):,} more")
-    return lines
+        shown_rows.append((f"in {len(rest):,} more", sum(count for _, count in rest)))
+    width = max(len(f"{count:,}") for _, count in shown_rows)
+    return [f"{title}:", *(f"  {count:>{width},}  {name}" for name, count in shown_rows)]

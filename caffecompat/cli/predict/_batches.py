@@ -74,9 +74,10 @@ def write(
 
 def _passes(net: Net, batches: int, blobs: Sequence[str], pool: str) -> Iterator[tuple[Sequence[str], Arrays]]:
     """For each batch what its items are called, as far as they have names, and the values of the blobs."""
-    with Progress(batches, "batches") as progress, torch.inference_mode():
+    with Progress(batches, "batches") as progress:
         for _ in range(batches):
-            found = {**net(), **net.blobs}
+            with torch.inference_mode():
+                found = {**net(), **net.blobs}
             names = next((reader.batch.keys for reader in net.readers if reader.batch is not None), ())
             yield names, {blob: pooled(blob, found[blob].cpu().numpy(), pool) for blob in blobs}
             progress.add()
