@@ -22,6 +22,7 @@ FAMILIES = (
     "inner_product",
     "joining",
     "losses",
+    "memory_data",
     "multibox_loss",
     "neurons",
     "normalization",

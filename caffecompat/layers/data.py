@@ -201,23 +201,6 @@ class DummyData(DataLayer):
         return blob
 
 
-@layer("MemoryData")
-class MemoryData(DataLayer):
-    """Pictures (N, C, H, W) and labels (N,) from memory; the prototxt states all sizes."""
-
-    reads = "arrays in memory"
-
-    def stated(self) -> Sequence[Shape | None]:
-        param = self.spec.message.memory_data_param
-        shape = (param.batch_size, param.channels, param.height, param.width)
-        if min(shape) < 1:
-            raise self.error(f"batch_size, channels, height and width must be positive, got {shape}")
-        return shape, shape[:1]
-
-    def follows(self, top: int, data: Shape) -> Shape | None:
-        return data[:1]
-
-
 @layer("HDF5Data")
 class HDF5Data(DataLayer):
     """Data sets of HDF5 files, named as the tops; only the files state their shapes."""
