@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from caffecompat.data.images import Image, read_image
+from caffecompat.data.images import Image, decode_image, read_encoded
 from caffecompat.errors import FormatError, UsageError, quoted
 from caffecompat.graph.spec import Dialect
 from caffecompat.schema import caffe_pb2
@@ -55,7 +55,8 @@ def read_datum(path: str | os.PathLike[str], label: int, form: DatumForm) -> tup
         FormatError: the file cannot be read, or is no image.
         UsageError: no format is known in which to compress it.
     """
-    image = read_image(path, grey=form.grey)
+    read = read_encoded(path)
+    image = decode_image(read, path, grey=form.grey)
     if form.size is not None:
         height, width = form.size
         image = np.asarray(cv2.resize(image, (width, height)), np.uint8)
@@ -64,7 +65,7 @@ def read_datum(path: str | os.PathLike[str], label: int, form: DatumForm) -> tup
     if not wanted:
         return _raw(image, label), sizes
     whole = form.size is None and _matches(_suffix(Path(path)), wanted)
-    data = _file_bytes(Path(path)) if whole else _compressed(image, wanted, Path(path))
+    data = read.tobytes() if whole else _compressed(image, wanted, Path(path))
     datum = caffe_pb2.Datum(data=data, label=label, encoded=True)
     if form.dialect == "ssd":
         datum.channels, datum.height, datum.width = sizes
@@ -102,13 +103,6 @@ def _suffix(path: Path) -> str:
 
 def _matches(suffix: str, wanted: str) -> bool:
     return suffix == wanted or (wanted == "jpg" and suffix == "jpeg")
-
-
-def _file_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise FormatError(f"cannot read the image: {error.strerror or error}", file=path) from error
 
 
 def _compressed(image: Image, wanted: str, path: Path) -> bytes:

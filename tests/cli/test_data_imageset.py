@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -185,6 +187,14 @@ def test_wrong_usage(folder):
     assert "--encode_type" in convert(folder, "--encoded", code=2).stderr
     assert "'xyz'" in convert(folder, "--encode_type", "xyz", code=2).stderr
     assert not (folder.parent / "db").exists()
+
+
+def test_the_documented_example(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).resolve().parents[2] / "docs" / "data.md"
+    example = page.read_text().split("```python\n")[1].split("```")[0]
+    exec(compile(example, str(page), "exec"), {})
+    assert len(read_lmdb(tmp_path / "numbers_lmdb")) == 10
 
 
 def test_a_data_layer_reads_what_was_made(folder):
