@@ -31,7 +31,6 @@ _LAST_FIELD = 6
 
 _NET_FIELDS = (tag(1, BYTES), tag(100, BYTES))
 _BLOB_FIELDS = (tag(2, VARINT), tag(5, BYTES))
-_ONNX_FIELDS = (tag(7, BYTES), tag(8, BYTES))
 
 _HINT = "give the .solverstate that training wrote beside the .caffemodel of the same iteration"
 _WEIGHTS_HINT = f"weights alone start a new run; to go on with an old one, {_HINT}"
@@ -109,7 +108,7 @@ def parse_solverstate(data: Buffer) -> SolverState:
         elif key == _MINIMUM_LOSS:
             # Several of them in a row come as one field; the last one counts.
             (minimum_loss,) = struct.unpack("<f", data[end - 4 : end])
-        elif key >> 3 <= _LAST_FIELD or key in (*_NET_FIELDS, *_ONNX_FIELDS):
+        elif key >> 3 <= _LAST_FIELD or key in _NET_FIELDS:
             _refuse(key)
     if numbers[_ITER] < 0:
         raise FormatError("expected a solver state, found no iteration")
@@ -122,10 +121,9 @@ def _refuse(key: int) -> NoReturn:
     """Name the message that has a field of this tag, where a SolverState has none."""
     if key in _NET_FIELDS:
         raise FormatError("expected a solver state, got weights", hint=_WEIGHTS_HINT)
-    what = "an ONNX model" if key in _ONNX_FIELDS else "a single blob, such as a mean file"
-    if key not in _ONNX_FIELDS + _BLOB_FIELDS:
-        raise FormatError(f"expected a solver state, found field {key >> 3} of wire type {key & 7}")
-    raise FormatError(f"expected a solver state, got {what}", hint=_HINT)
+    if key in _BLOB_FIELDS:
+        raise FormatError("expected a solver state, got a single blob, such as a mean file", hint=_HINT)
+    raise FormatError(f"expected a solver state, found field {key >> 3} of wire type {key & 7}")
 
 
 def write_solverstate(path: str | os.PathLike[str], state: SolverState, hdf5: bool = False) -> None:

@@ -78,6 +78,19 @@ def test_binary_and_hdf5_hold_the_same_numbers(tmp_path):
             np.testing.assert_array_equal(ours, theirs.array)
 
 
+def test_diffs_are_a_group_of_their_own(tmp_path):
+    path = tmp_path / "diffs.caffemodel.h5"
+    write_hdf5(path, net_of("conv", "relu"), [[CONV, BIAS], []], [[CONV + 1, BIAS + 1], []])
+    np.testing.assert_array_equal(found(path)["conv"][0], CONV)
+    with h5py.File(path) as file:
+        assert sorted(file) == ["data", "diff"]
+        assert sorted(file["diff"]) == ["conv", "relu"]
+        np.testing.assert_array_equal(file["diff/conv/0"][()], CONV + 1)
+        np.testing.assert_array_equal(file["diff/conv/1"][()], BIAS + 1)
+    with pytest.raises(UsageError, match="expected diffs of the shapes"):
+        write_hdf5(path, net_of("conv", "relu"), [[CONV, BIAS], []], [[CONV], []])
+
+
 def test_names_with_slashes_become_nested_groups_with_a_warning(tmp_path):
     path = tmp_path / "a.caffemodel.h5"
     names = ("inception_3a/1x1", "inception_3a", "inception_3a/relu_1x1", "a/b/c", "a")
