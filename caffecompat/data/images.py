@@ -58,6 +58,15 @@ def read_image(path: str | os.PathLike[str], *, grey: bool = False) -> Image:
     Raises:
         FormatError: there is no such file, or OpenCV cannot read it (it takes at most 2**30 pixels).
     """
+    return decode_image(read_encoded(path), path, grey=grey)
+
+
+def read_encoded(path: str | os.PathLike[str]) -> Image:
+    """The bytes of an image file, uint8.
+
+    Raises:
+        FormatError: it cannot be read, or is empty.
+    """
     path = Path(path)
     try:
         if path.exists() and not path.is_file():
@@ -67,6 +76,15 @@ def read_image(path: str | os.PathLike[str], *, grey: bool = False) -> Image:
         raise FormatError(f"cannot read the image: {error.strerror or error}", file=path) from error
     if data.size == 0:
         raise FormatError("expected an image, got an empty file", file=path)
+    return data
+
+
+def decode_image(data: Image, path: str | os.PathLike[str], *, grey: bool = False) -> Image:
+    """What `read_image` makes of the bytes of a file.
+
+    Raises:
+        FormatError: OpenCV cannot read them; it names `path`.
+    """
     try:
         image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR)
     except (cv2.error, MemoryError) as error:
