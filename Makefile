@@ -54,6 +54,7 @@ bench: $(INSTALLED) bench-peers  ## benchmarks side by side with plain PyTorch, 
 	$(BIN)/python benchmarks/load.py --opencv-python $(PEERS)/bin/python
 	$(BIN)/python benchmarks/parse.py
 	$(BIN)/python benchmarks/multibox.py
+	$(BIN)/python benchmarks/data.py
 
 attacks: $(INSTALLED)  ## hostile input in full: 20,000 mutated files of each kind
 	$(BIN)/python -m pytest tests/attacks

@@ -128,7 +128,11 @@ class _Faults:
         if isinstance(error, self._errors):
             told = error.args[0] if error.args else error
             text = told.decode("utf-8", "backslashreplace") if isinstance(told, bytes) else str(told)
-            hint = "close the program that has it open, or copy it" if "lock" in text else None
+            hint = None
+            if "already held" in text or "temporarily unavailable" in text:
+                hint = "close the program that has it open, or copy it"
+            elif "denied" in text or "Read-only" in text:
+                hint = "LevelDB writes to the folder of a database that it opens: copy it to where you may write"
             raise FormatError(f"the LevelDB cannot be read: {text}", file=self._path, hint=hint) from error
 
 

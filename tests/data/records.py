@@ -24,6 +24,12 @@ def write_lmdb(folder: Path, records: Iterable[tuple[bytes, bytes]]) -> Path:
     return folder
 
 
+def some(count: int, size: int, seed: int = 0) -> list[tuple[bytes, bytes]]:
+    """Random records in the order of their keys, values below `size` bytes."""
+    chance = random.Random(seed)
+    return [(b"%08d_%d" % (number, number % 7), chance.randbytes(chance.randrange(size))) for number in range(count)]
+
+
 def raw(values: np.ndarray, label: int = 0) -> bytes:
     """A Datum of bytes or floats, (channels, height, width)."""
     channels, height, width = values.shape
