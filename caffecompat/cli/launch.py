@@ -25,8 +25,6 @@ from caffecompat.errors import WorkerError
 GRACE = 8.0
 KILL = 3.0
 TERMINATED = 128 + 15
-# The key under which the command's context keeps its arguments.
-ARGUMENTS = "caffecompat.arguments"
 
 
 class _Terminated(BaseException):
@@ -136,7 +134,7 @@ def _environment(rank: int, count: int, store: str) -> dict[str, str]:
 
 def _silent(rank: int, status: int) -> WorkerError:
     """The error for a process that ended without a word."""
-    hint = "the last snapshot is whole: go on with --snapshot auto"
+    hint = "go on from the last snapshot with --snapshot auto"
     if status >= 0:
         return WorkerError(f"worker {rank} ended with status {status}, and the others with it", hint=hint)
     try:

@@ -15,6 +15,9 @@ import caffecompat
 from caffecompat.cli.errors import run_guarded
 from caffecompat.cli.lazy import LazyGroup
 
+# Where the context keeps the arguments of the command line.
+ARGUMENTS = "caffecompat.arguments"
+
 COMMANDS = {
     "classify": "Name what images show: the best classes with their scores.",
     "convert": "Turn a prototxt and its weights into what PyTorch and Caffe load.",
@@ -35,6 +38,11 @@ COMMANDS = {
 
 class MainGroup(LazyGroup):
     """The command itself."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, and keep what was given: `train` starts processes with it."""
+        ctx.meta[ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run; every fault becomes a message on stderr and an exit status (see `cli.errors`)."""

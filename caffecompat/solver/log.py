@@ -45,9 +45,8 @@ class CaffeLog(Listener):
         )
 
     def line(self, text: str, place: str) -> None:
-        """Write a line with glog's prefix: severity, date, time, thread, place."""
-        prefix = f"I{datetime.now():%m%d %H:%M:%S.%f} {threading.get_native_id():5d} {place}] "
-        self._write(prefix + printable(text) + "\n")
+        """Write a line."""
+        self._write(glog_line(text, place) + "\n")
 
     def close(self) -> None:
         """Close the file; lines that come later are dropped."""
@@ -63,6 +62,11 @@ class CaffeLog(Listener):
             self.close()
             message = f"{self.path}: the log cannot be written any more: {error.strerror or error}"
             warnings.warn(message, CaffeCompatWarning, stacklevel=3)
+
+
+def glog_line(text: str, place: str) -> str:
+    """A line with glog's prefix: severity, date, time, thread, place; printable whatever names are in it."""
+    return f"I{datetime.now():%m%d %H:%M:%S.%f} {threading.get_native_id():5d} {place}] {printable(text)}"
 
 
 def new_log(prefix: str | os.PathLike[str]) -> Path:

@@ -1,0 +1,278 @@
+"""What `caffecompat train` does: build the solver, tell what it found, train, tell what came of it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from caffecompat.cli.errors import tell
+from caffecompat.cli.progress import clock
+from caffecompat.cli.reading import tell_skipped
+from caffecompat.cli.training_progress import TrainingProgress, test_text
+from caffecompat.errors import CaffeCompatError, UnsupportedError, UsageError, WeightsError, quoted, shown
+from caffecompat.formats import read_solver
+from caffecompat.formats.parsed import ParsedSolver
+from caffecompat.graph.spec import Dialect
+from caffecompat.solver.listeners import Listener, number
+from caffecompat.solver.log import CaffeLog, new_log
+from caffecompat.solver.options import OnNan, Options
+from caffecompat.solver.signals import Signals
+from caffecompat.solver.snapshots import Snapshots, latest
+from caffecompat.solver.solver import Action, Solver
+
+if TYPE_CHECKING:
+    from caffecompat.net import Net
+    from caffecompat.solver.group import Group
+
+MAX_NAMES = 20
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line asks for; each attribute is the option of that name."""
+
+    solver: Path
+    weights: str | None = None
+    snapshot: str | None = None
+    gpu: str | None = None
+    device: str | None = None
+    sigint_effect: Action = "stop"
+    sighup_effect: Action = "snapshot"
+    exact_resume: bool = False
+    on_nan: OnNan = "stop"
+    skip_bad_records: bool = False
+    workers: int = 2
+    root: Path | None = None
+    log: str | None = None
+    tensorboard: Path | None = None
+    verbose: bool = False
+    level: int = 0
+    stages: tuple[str, ...] = ()
+    dialect: Dialect = "ssd"
+    ignore_fields: tuple[str, ...] = ()
+
+    @property
+    def gpus(self) -> list[int]:
+        """The numbers of the GPUs that `--gpu` names; none if it is not given.
+
+        Raises:
+            UnsupportedError: "all", and there is none.
+        """
+        if self.gpu != "all":
+            return [int(number) for number in self.gpu.split(",")] if self.gpu else []
+        import torch
+
+        if not torch.cuda.device_count():
+            raise UnsupportedError("--gpu all: no GPU is here, or this build of torch does not use it")
+        return list(range(torch.cuda.device_count()))
+
+    def options(self, group: Group) -> Options:
+        """How the solver is run, by one process.
+
+        Raises:
+            UsageError: this machine has more processes than `--gpu` names GPUs.
+        """
+        gpus = self.gpus
+        if gpus and group.local_rank >= len(gpus):
+            raise UsageError(f"--gpu names {len(gpus)} GPUs; worker {group.rank} of this machine has none")
+        return Options(
+            dialect=self.dialect,
+            device=f"cuda:{gpus[group.local_rank]}" if gpus else self.device,
+            root=self.root,
+            level=self.level,
+            stages=self.stages,
+            ignore_fields=self.ignore_fields,
+            workers=self.workers,
+            skip_bad_records=self.skip_bad_records,
+            exact_resume=self.exact_resume,
+            on_nan=self.on_nan,
+        )
+
+
+def train(wanted: Wanted, group: Group) -> None:
+    """Train.
+
+    Args:
+        wanted: what the command line asks for.
+        group: the processes that train together. Only the first of them speaks.
+
+    Raises:
+        CaffeCompatError: a file cannot be read or written, a setting makes no sense, or the loss is not finite.
+    """
+    options = wanted.options(group)
+    parsed = read_solver(wanted.solver)
+    speaks = group.rank == 0
+    snapshots = Snapshots(parsed, options, writes=speaks)
+    if speaks and parsed.message.snapshot_after_train:
+        # Not after hours of training.
+        snapshots.check()
+    resume = _resume(wanted, snapshots, group)
+    if wanted.weights is not None or resume is not None:
+        parsed.message.ClearField("weights")
+    weights = _weights(wanted) if resume is None else []
+    progress = TrainingProgress(verbose=wanted.verbose)
+    listeners, log = _listeners(wanted, snapshots, progress) if speaks else ([], None)
+    try:
+        with Signals(wanted.sigint_effect, wanted.sighup_effect, _hearing if speaks else None) as signals:
+            solver = Solver(parsed, weights=weights, options=options, group=group, listeners=listeners)
+            solver.action = signals.action
+            try:
+                _run(solver, progress, _names(parsed, weights), resume, speaks)
+            finally:
+                solver.close()
+    except CaffeCompatError as error:
+        for text in str(error).splitlines() if log is not None else ():
+            log.line(text, "train")
+        raise
+    finally:
+        if log is not None:
+            log.close()
+
+
+def _run(solver: Solver, progress: TrainingProgress, names: list[str], resume: Path | None, speaks: bool) -> None:
+    _check_weights(solver, names)
+    if speaks:
+        for text in _beginning(solver, names, resume):
+            tell(text)
+    for name in names:
+        solver.say(f"Finetuning from {name}", "caffe.cpp:155")
+    if resume is not None:
+        solver.say(f"Resuming from {resume}", "caffe.cpp:241")
+    solver.say("Starting Optimization", "caffe.cpp:251")
+    try:
+        solver.solve(resume)
+        solver.say("Optimization Done.", "caffe.cpp:254")
+    except BaseException:
+        if progress.snapshot is not None and speaks:
+            tell(f"the last snapshot is {progress.snapshot}")
+        raise
+    finally:
+        if speaks:
+            for net in (solver.net, *solver.test_nets):
+                tell_skipped(net)
+    if speaks:
+        for text in _end(solver, progress):
+            tell(text)
+
+
+# --- before
+
+
+def _resume(wanted: Wanted, snapshots: Snapshots, group: Group) -> Path | None:
+    if wanted.snapshot != "auto":
+        return None if wanted.snapshot is None else Path(wanted.snapshot)
+    found = None
+    if group.rank == 0:
+        found = None if snapshots.prefix is None else latest(snapshots.prefix, wanted.root)
+        if found is None:
+            tell("there is no snapshot yet: the run begins anew")
+    # All go on from what the first one found.
+    name = group.tell(str(found or ""))
+    return Path(name) if name else None
+
+
+def _weights(wanted: Wanted) -> list[str]:
+    return [name.strip() for name in (wanted.weights or "").split(",") if name.strip()]
+
+
+def _names(parsed: ParsedSolver, weights: list[str]) -> list[str]:
+    """The weight files in the order in which the solver takes them."""
+    return [name.strip() for text in parsed.message.weights for name in text.split(",") if name.strip()] + weights
+
+
+def _listeners(
+    wanted: Wanted, snapshots: Snapshots, progress: TrainingProgress
+) -> tuple[list[Listener], CaffeLog | None]:
+    """Who is told how the run goes; and of them the log, if there is to be one."""
+    listeners: list[Listener] = [progress]
+    if wanted.tensorboard is not None:
+        from caffecompat.solver.tensorboard import TensorBoard
+
+        listeners.append(TensorBoard(wanted.tensorboard))
+    if wanted.log == "none":
+        return listeners, None
+    place = (
+        new_log(Path(wanted.root or ".") / (snapshots.prefix or "caffecompat")) if wanted.log is None else wanted.log
+    )
+    log = CaffeLog(place)
+    tell(f"log: {log.path}")
+    return [*listeners, log], log
+
+
+def _check_weights(solver: Solver, names: list[str]) -> None:
+    """Refuse a weight file of which no layer is the net's."""
+    own = next((layer.spec.name for layer in solver.net.layers if layer.blob_names), None)
+    for name, assigned in zip(names, solver.assigned, strict=True):
+        if own is not None and not assigned.matched:
+            others = f"those of other layers only, such as {quoted(assigned.unused[0])}" if assigned.unused else "none"
+            raise WeightsError(
+                f"expected weights of the train net's layers, such as {quoted(own)}; got {others}",
+                file=name,
+                hint="are they of another net? Layers are matched by name",
+            )
+
+
+# --- what is told
+
+
+def _beginning(solver: Solver, names: list[str], resume: Path | None) -> list[str]:
+    lines = [f"device: {_device(solver)}", f"train net: {_net_text(solver.net)}"]
+    lines += [
+        f"test net{f' #{index}' if index else ''}: {_net_text(net)}" for index, net in enumerate(solver.test_nets)
+    ]
+    if resume is not None:
+        return [*lines, f"going on from {resume}"]
+    for name, assigned in zip(names, solver.assigned, strict=True):
+        lines.append(f"weights: {name} has those of {len(assigned.matched)} layers")
+        if assigned.unused:
+            lines.append(f"in {name}, but not in the net: {_listed(assigned.unused)}")
+    filled = solver.net.filled
+    if not names:
+        lines.append("no weights are given: the parameters come from the net's fillers")
+    elif filled:
+        lines.append(f"not in the weights, left to their fillers: {_listed(filled)}")
+    return lines
+
+
+def _end(solver: Solver, progress: TrainingProgress) -> list[str]:
+    lines = []
+    if progress.step is not None:
+        loss = f"the last loss is {number(progress.step.smoothed_loss)}"
+        lines.append(f"iteration {solver.iteration} is reached after {clock(progress.seconds)}; {loss}")
+    lines += [f"the last {test_text(test)}" for _, test in sorted(progress.tests.items())]
+    if progress.snapshot is not None:
+        lines.append(f"the last snapshot is {progress.snapshot}")
+    if solver.iteration < solver.param.max_iter:
+        more = "" if progress.snapshot is None else f"; --snapshot {progress.snapshot} goes on"
+        lines.append(f"stopped before max_iter {solver.param.max_iter}{more}")
+    return lines
+
+
+def _device(solver: Solver) -> str:
+    import torch
+
+    if solver.device.type != "cuda":
+        return f"{solver.device}, {torch.get_num_threads()} threads"
+    return f"{solver.device}, {torch.cuda.get_device_name(solver.device)}"
+
+
+def _net_text(net: Net) -> str:
+    parameters = [item.tensor.numel() for item in net.learnable]
+    fixed = sum(item.tensor.numel() for item in net.learnable if not item.lr_mult)
+    text = f"{shown(net.graph.name) or 'without a name'}, {len(net.layers)} layers, {sum(parameters):,} parameters"
+    return text + (f", {fixed:,} of them fixed" if fixed else "")
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(map(shown, names[:MAX_NAMES])) + more
+
+
+def _hearing(action: Action) -> None:
+    """Say at once that a signal came. The handler may run amid a write to stderr, whose buffer must not be used."""
+    said = "stopping after this iteration; Ctrl-C again ends at once" if action == "stop" else "writing a snapshot"
+    with suppress(OSError):
+        os.write(2, f"\n{said}\n".encode())
