@@ -124,8 +124,9 @@ def train(wanted: Wanted, group: Group) -> None:
             finally:
                 solver.close()
     except CaffeCompatError as error:
-        for text in str(error).splitlines() if log is not None else ():
-            log.line(text, "train")
+        if log is not None:
+            for text in str(error).splitlines():
+                log.line(text, "train")
         raise
     finally:
         if log is not None:
@@ -194,10 +195,8 @@ def _listeners(
         listeners.append(TensorBoard(wanted.tensorboard))
     if wanted.log == "none":
         return listeners, None
-    place = (
-        new_log(Path(wanted.root or ".") / (snapshots.prefix or "caffecompat")) if wanted.log is None else wanted.log
-    )
-    log = CaffeLog(place)
+    beside = Path(wanted.root or ".") / (snapshots.prefix or "caffecompat")
+    log = CaffeLog(new_log(beside) if wanted.log is None else wanted.log)
     tell(f"log: {log.path}")
     return [*listeners, log], log
 
