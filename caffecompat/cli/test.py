@@ -25,8 +25,9 @@ from caffecompat.errors import UsageError, shown
 if TYPE_CHECKING:
     from caffecompat.cli.scoring import Scoring
 
-# An output of more values than this is not listed value by value.
+# Of an output with more values than these, not all are listed: of its means, and of what one batch gives.
 MAX_LISTED = 1000
+MAX_IN_BATCH = 100
 
 
 @click.command("test", cls=CaffeCommand)
@@ -65,7 +66,7 @@ def command(
             for batch in range(iterations):
                 outputs = scoring.add(made())
                 for name, values in outputs.items():
-                    for value in values[:MAX_LISTED]:
+                    for value in values[:MAX_IN_BATCH]:
                         progress.line(f"Batch {batch}, {shown(name)} = {value:.6g}")
                 progress.add()
         tell_skipped(made)
