@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from caffecompat.data.draws import Draws
+from caffecompat.errors import CaffeCompatError
 from caffecompat.graph.spec import LayerSpec, Shape
 
 Floats = npt.NDArray[np.float32]
@@ -68,6 +69,10 @@ class Batch:
     tops: tuple[Floats, ...]
     keys: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+
+
+class EndOfItemsError(CaffeCompatError):
+    """A source that does not begin again, as a video, has no more items for a batch."""
 
 
 class Source(ABC):

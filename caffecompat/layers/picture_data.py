@@ -99,6 +99,11 @@ class VideoData(PictureData):
 
     reads = "a video"
 
+    def open_source(self, reading: Reading) -> Source:
+        from caffecompat.data.sources.video import VideoSource
+
+        return VideoSource(self.spec, reading)
+
 
 @layer("ImageData")
 class ImageData(PictureData):

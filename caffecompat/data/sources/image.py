@@ -26,6 +26,8 @@ from caffecompat.data.lists import (
     stream_state,
 )
 from caffecompat.data.order import Order
+from caffecompat.data.pool import Pool
+from caffecompat.data.prefetch import AHEAD
 from caffecompat.data.source import Batch, Floats, Reading, Source, State, Ticket
 from caffecompat.data.transformer import Transformer
 from caffecompat.errors import CaffeCompatError, CaffeCompatWarning
@@ -59,6 +61,7 @@ class ImageSource(Source):
         if not stated:
             text = f'layer "{spec.name}": no line of {self._list.path} states a label; as in Caffe all are 0'
             warnings.warn(text, CaffeCompatWarning, stacklevel=3)
+        self._pool = Pool(reading.workers + AHEAD)
         self._transformer = Transformer(spec, reading.root)
         self._transformer.stream(reading.draws)
         shuffle = Draws(reading.draws()) if param.shuffle else None
@@ -98,7 +101,7 @@ class ImageSource(Source):
             try:
                 image = self._read(ticket.item)
                 if not data:
-                    data.append(np.empty((len(tickets), *self._shape(image)), np.float32))
+                    data.append(self._pool.empty((len(tickets), *self._shape(image))))
                 self._transformer.picture(image, ticket.draws, data[0][place])
             except CaffeCompatError as error:
                 raise self._list.fault(ticket.item, error, self.spec) from error
