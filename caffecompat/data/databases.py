@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 from caffecompat.data.lmdb_file import FILE_NAME, LmdbFile, Record
 from caffecompat.data.lmdb_writer import LmdbWriter as LmdbWriter
-from caffecompat.errors import FormatError
+from caffecompat.errors import CaffeCompatError, FormatError
 
 Backend = Literal["LMDB", "LEVELDB"]
 
@@ -62,7 +62,11 @@ class Database(ABC):
         cursor: Cursor | None = getattr(self._threads, "cursor", None)
         if cursor is None:
             cursor = self._threads.cursor = self._cursor()
-        return cursor.read(position)
+        try:
+            return cursor.read(position)
+        except CaffeCompatError as error:
+            error.add_context(file=self.path)
+            raise
 
     def records(self) -> Iterator[Record]:
         """All records, each once, in the order of their keys."""

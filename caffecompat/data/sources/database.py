@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import cv2
@@ -27,11 +28,13 @@ from caffecompat.data.pool import Pool
 from caffecompat.data.prefetch import AHEAD
 from caffecompat.data.source import Batch, Floats, Reading, Source, State, Ticket
 from caffecompat.data.transformer import Transformer
-from caffecompat.errors import CaffeCompatError, CaffeCompatWarning, SchemaError, quoted
+from caffecompat.errors import CaffeCompatError, CaffeCompatWarning, SchemaError, ShapeError, quoted
 from caffecompat.graph.spec import LayerSpec, Shape
 from caffecompat.schema import caffe_pb2
 
 MAX_AT = 1 << 62
+# Caffe: a blob counts its values in an int.
+MAX_VALUES = 2**31 - 1
 
 
 class DatabaseSource(Source):
@@ -85,7 +88,7 @@ class DatabaseSource(Source):
 
     def _warn(self, text: str) -> None:
         where = f"{self.spec.position}: " if self.spec.position is not None else ""
-        warnings.warn(f'{where}layer "{self.spec.name}": {text}', CaffeCompatWarning, stacklevel=4)
+        warnings.warn(f'{where}layer "{self.spec.name}": {text}', CaffeCompatWarning, stacklevel=3)
 
     def shapes(self) -> tuple[Shape, ...]:
         """Those of the first batch: the prototxt's batch size, and the shape of its first record once transformed."""
@@ -94,6 +97,8 @@ class DatabaseSource(Source):
             key, record = self._record(ticket.item)
             try:
                 datum = read_datum(record)
+                if not datum.encoded and self._decode_flag != cv2.IMREAD_UNCHANGED:
+                    self._warn("force_color and force_gray do nothing to records that are no encoded pictures")
                 return self._transformer.shape(_shape(datum, self._values(datum)))
             except CaffeCompatError as error:
                 raise self._fault(key, error) from error
@@ -120,8 +125,7 @@ class DatabaseSource(Source):
                 datum = read_datum(record)
                 values = self._values(datum)
                 if not data:
-                    shape = self._transformer.shape(_shape(datum, values))
-                    data.append(self._pool.empty((len(tickets), *shape)))
+                    data.append(self._empty((len(tickets), *self._transformer.shape(_shape(datum, values)))))
                 if datum.encoded:
                     self._transformer.picture(values, ticket.draws, data[0][place])
                 else:
@@ -133,6 +137,12 @@ class DatabaseSource(Source):
 
         keys, skipped = read_items(tickets, read, self._following, self.reading.skip_bad_records)
         return Batch((data[0], labels)[: len(self.spec.tops)], tuple(keys), skipped)
+
+    def _empty(self, shape: Shape) -> Floats:
+        """Memory for the data of a batch."""
+        if prod(shape) > MAX_VALUES:
+            raise ShapeError(f"a batch of it would have shape {shape}; at most {MAX_VALUES} values are possible")
+        return self._pool.empty(shape)
 
     def state(self) -> State:
         """Which record is next, and the streams of what is drawn."""
@@ -170,7 +180,6 @@ class DatabaseSource(Source):
         try:
             return self._database.read(item)
         except CaffeCompatError as error:
-            error.add_context(file=self._database.path)
             raise self.spec.locate(error) from error.__cause__
 
     def _values(self, datum: Datum) -> Any:

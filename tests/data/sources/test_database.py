@@ -223,6 +223,20 @@ def test_without_a_backend_the_database_is_what_it_is(bytes_db):
         open_source(bytes_db, more="backend: LEVELDB")
 
 
+def test_force_color_does_nothing_to_bytes(tmp_path):
+    db = write_lmdb(tmp_path / "db", [(b"0", raw(np.zeros((1, 4, 5), np.uint8)))])
+    source = open_source(db, 1, "force_color: true")
+    with pytest.warns(CaffeCompatWarning, match="force_color and force_gray do nothing to records"):
+        assert source.shapes() == ((1, 1, 4, 5), (1,))
+
+
+def test_a_batch_that_no_blob_can_hold(tmp_path):
+    db = write_lmdb(tmp_path / "db", [(b"0", encoded(np.zeros((2000, 2000, 3), np.uint8), ".png"))])
+    source = open_source(db, 200)
+    with pytest.raises(ShapeError, match=r"record '0' of .* would have shape \(200, 3, 2000, 2000\); at most"):
+        batches(source, 1)
+
+
 def test_rand_skip_is_ignored(bytes_db):
     with pytest.warns(CaffeCompatWarning, match='layer "data": rand_skip is ignored'):
         source = open_source(bytes_db, more="backend: LMDB rand_skip: 5")
