@@ -327,14 +327,14 @@ def test_real_files_are_written_again_byte_by_byte(tmp_path):
 
 def test_diffs_stand_beside_the_values(tmp_path):
     net, arrays = sample()
-    diffs = [[array * 2 - 1 for array in own] for own in arrays]
+    diffs = [[np.asarray(array * 2 - 1) for array in own] for own in arrays]
     write_caffemodel(tmp_path / "diffs.caffemodel", net, arrays, diffs)
     expected = filled(net, arrays)
-    for layer, own in zip(expected.layer, diffs, strict=True):
-        for proto, diff in zip(layer.blobs, own, strict=True):
+    for target, own in zip(expected.layer, diffs, strict=True):
+        for proto, diff in zip(target.blobs, own, strict=True):
             proto.diff.extend(diff.ravel())
     assert (tmp_path / "diffs.caffemodel").read_bytes() == expected.SerializeToString()
-    for wrong in (diffs[:-1], [[array[..., :0] for array in own] for own in diffs]):
+    for wrong in (diffs[:-1], [[np.zeros((9, 9)) for _ in own] for own in diffs]):
         with pytest.raises(UsageError):
             write_caffemodel(tmp_path / "no.caffemodel", net, arrays, wrong)
     assert not (tmp_path / "no.caffemodel").exists()
