@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from caffecompat.data.picture_size import picture_size
 from caffecompat.errors import CaffeCompatError, FormatError, UsageError, quoted
 
 Image = npt.NDArray[np.uint8]
@@ -85,6 +86,10 @@ def decode_image(data: Image, path: str | os.PathLike[str], *, grey: bool = Fals
     Raises:
         FormatError: OpenCV cannot read them; it names `path`.
     """
+    size = picture_size(data.data)
+    if size is not None and size.pixels > size.possible:
+        message = f"the image claims {size.height}x{size.width} pixels, in {data.size} bytes"
+        raise FormatError(message, file=path, hint="it is damaged, or made to use up memory")
     try:
         image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR)
     except (cv2.error, MemoryError) as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -204,6 +206,17 @@ def test_bad_pictures_are_passed_over(folder):
     message = "list.txt:1: .*0.png: expected an image, got an empty file"
     with pytest.raises(CaffeCompatError, match=message), reading_net(prototxt(), folder):
         pass
+
+
+def test_a_picture_that_claims_more_than_it_can_hold(folder):
+    path = folder / "pictures" / "2.png"
+    data = bytearray(path.read_bytes())
+    data[16:24] = (30000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    path.write_bytes(data)
+    message = "list.txt:3: .*2.png: the image claims 30000x30000 pixels, in [0-9]* bytes"
+    with reading_net(prototxt(), folder) as net, pytest.raises(CaffeCompatError, match=message):
+        net()
 
 
 def test_a_folder_beside_the_working_directory(folder, monkeypatch):
