@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from caffecompat.detection.average_precision import AveragePrecisions, mean_of
 from caffecompat.net import Net, Outputs
 
 Doubles = npt.NDArray[np.float64]
@@ -19,19 +20,29 @@ class Scoring:
     Attributes:
         weights: the outputs that are losses, with their weights in the loss.
         uneven: the outputs whose size changed from one pass to another: they have no mean.
+        detections: of the outputs that are rows of DetectionEvaluate, what they come to; they have no mean either.
     """
 
-    def __init__(self, net: Net) -> None:
+    def __init__(self, net: Net, ap_version: str = "Integral") -> None:
         self._net = net
         self._count = 0
         self._loss = 0.0
         self._sums: dict[str, Doubles] = {}
         self.weights = net.loss_weights
         self.uneven: list[str] = []
+        self.detections = {
+            key.name: AveragePrecisions(ap_version)
+            for spec in net.graph.layers
+            if spec.type == "DetectionEvaluate"
+            for key in spec.tops
+            if key.name in net.outputs
+        }
 
     def add(self, outputs: Outputs | dict[str, Tensor]) -> dict[str, Doubles]:
-        """Take the outputs of one pass; they come back as flat arrays, in Caffe's order."""
-        values = {name: _flat(outputs[name]) for name in self._net.outputs}
+        """Take the outputs of one pass; they come back as flat arrays, in Caffe's order, but for detections."""
+        for name, found in self.detections.items():
+            found.add(outputs[name].detach().float().cpu().numpy())
+        values = {name: _flat(outputs[name]) for name in self._net.outputs if name not in self.detections}
         for name, array in values.items():
             known = self._sums.setdefault(name, np.zeros_like(array))
             if name not in self.uneven and known.shape != array.shape:
@@ -53,12 +64,19 @@ class Scoring:
         return {name: total / self._count for name, total in self._sums.items() if name not in self.uneven}
 
     def result(self) -> dict[str, Any]:
-        """All of it, as JSON holds it: `iterations`, `loss`, and by name the `outputs`."""
+        """All of it, as JSON holds it: `iterations`, `loss`, and by name the `outputs` and `detections`."""
         outputs = {
             name: {"mean": mean[0] if len(mean) == 1 else mean, "loss_weight": self.weights.get(name, 0.0)}
             for name, mean in self.means().items()
         }
-        return {"iterations": self._count, "loss": self.loss, "outputs": outputs}
+        result = {"iterations": self._count, "loss": self.loss, "outputs": outputs}
+        if self.detections:
+            result["detections"] = {
+                name: {"mean_average_precision": mean_of(by_label), "average_precision": by_label}
+                for name, found in self.detections.items()
+                for by_label in [found.by_label()]
+            }
+        return result
 
 
 def _flat(blob: Tensor) -> Doubles:

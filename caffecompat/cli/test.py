@@ -39,14 +39,28 @@ MAX_IN_BATCH = 100
     "--iterations", type=click.IntRange(1), default=50, show_default=True, help="How many batches are passed."
 )
 @click.option(
+    "--ap-version",
+    type=click.Choice(["11point", "MaxIntegral", "Integral"]),
+    default="Integral",
+    show_default=True,
+    help="How average precision is computed, for nets with DetectionEvaluate.",
+)
+@click.option(
     "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the results here as well."
 )
 def command(
-    net: Path, weights: Path | None, gpu: str | None, iterations: int, json_file: Path | None, **options: Any
+    net: Path,
+    weights: Path | None,
+    gpu: str | None,
+    iterations: int,
+    ap_version: str,
+    json_file: Path | None,
+    **options: Any,
 ) -> None:
     """Score a net on the data that its own data layers read: the means of its outputs, and of its loss.
 
-    As `caffe test`: the outputs of each batch go to stderr, the means over all batches to stdout.
+    As `caffe test`: the outputs of each batch go to stderr, the means over all batches to stdout. What
+    DetectionEvaluate gives becomes the average precision of each class, and their mean.
     """
     from contextlib import closing
 
@@ -61,7 +75,7 @@ def command(
     keep_inputs(json_file, [net, weights])
     with closing(open_reading_net(net, weights, device=device_of(gpu), **options)) as made:
         check_read(made)
-        scoring = Scoring(made)
+        scoring = Scoring(made, ap_version)
         with Progress(iterations, "batches") as progress, torch.inference_mode():
             for batch in range(iterations):
                 outputs = scoring.add(made())
@@ -78,7 +92,9 @@ def command(
 
 
 def _lines(scoring: Scoring) -> list[str]:
-    """The means as `caffe test` writes them."""
+    """The means as `caffe test` writes them, and average precisions."""
+    from caffecompat.detection.average_precision import mean_of
+
     lines = [f"Loss: {scoring.loss:.6g}"]
     for name, mean in scoring.means().items():
         if len(mean) > MAX_LISTED:
@@ -87,6 +103,10 @@ def _lines(scoring: Scoring) -> list[str]:
         for value in mean[:MAX_LISTED]:
             share = f" (* {weight:.6g} = {weight * value:.6g} loss)" if weight else ""
             lines.append(f"{shown(name)} = {value:.6g}{share}")
+    for name, found in scoring.detections.items():
+        precisions = found.by_label()
+        lines += [f"class{label}: {precision:.6g}" for label, precision in precisions.items()]
+        lines.append(f"{shown(name)} = {mean_of(precisions):.6g}")
     for name in scoring.uneven:
         tell(f"{shown(name)} changes its size from batch to batch: it has no mean")
     return lines

@@ -5,6 +5,7 @@ Source of the rules: ComputeAP of the SSD branch, bbox_util.cpp.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from caffecompat.errors import UsageError, did_you_mean, quoted
 Array = npt.NDArray[Any]
 # VOC 2007's; VOC 2012's and ILSVRC's; the natural integral.
 AP_VERSIONS = ("11point", "MaxIntegral", "Integral")
+# Rows of DetectionEvaluate: item, label, score, true positive, false positive; or -1, label, boxes to find, -1, -1.
+ROW = 5
 _EPS = 1e-6
 
 
@@ -65,3 +68,39 @@ def average_precision(scores: Array, true: Array, positives: int, version: str =
     if version == "MaxIntegral":
         precision = np.maximum.accumulate(precision[::-1])[::-1]
     return float((steps * precision).sum())
+
+
+class AveragePrecisions:
+    """What rows of DetectionEvaluate, gathered over many passes, come to. (Solver::TestDetection of the SSD branch.).
+
+    Args:
+        version: the way of computing average precision.
+    """
+
+    def __init__(self, version: str = "Integral") -> None:
+        self._version = version
+        self._rows: list[npt.NDArray[np.float32]] = []
+
+    def add(self, rows: npt.NDArray[np.float32]) -> None:
+        """Take the rows (..., 5) of one pass."""
+        self._rows.append(np.array(rows, np.float32).reshape(-1, ROW))
+
+    def by_label(self) -> dict[int, float]:
+        """The average precision of each class that the rows state a number of boxes for, found or not.
+
+        Detections that are neither right nor wrong, as those of difficult boxes, do not count.
+        """
+        rows = np.concatenate(self._rows) if self._rows else np.empty((0, ROW), np.float32)
+        stated = rows[rows[:, 0] == -1]
+        detections = rows[(rows[:, 0] != -1) & ((rows[:, 3] != 0) | (rows[:, 4] != 0))]
+        precisions = {}
+        for label in sorted({int(label) for label in stated[:, 1]}):
+            own = detections[detections[:, 1] == label]
+            positives = int(stated[stated[:, 1] == label, 2].sum())
+            precisions[label] = average_precision(own[:, 2], own[:, 3] != 0, positives, self._version)
+        return precisions
+
+
+def mean_of(precisions: Mapping[int, float]) -> float:
+    """The mean average precision over classes; 0 of none."""
+    return sum(precisions.values()) / max(len(precisions), 1)

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from caffecompat.detection.average_precision import AP_VERSIONS, average_precision
+from caffecompat.detection.average_precision import AP_VERSIONS, ROW, AveragePrecisions, mean_of
 from caffecompat.errors import SchemaError, did_you_mean, located, quoted
 from caffecompat.formats.parsed import ParsedSolver
 from caffecompat.net import Net, Outputs
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
     from caffecompat.solver.solver import Solver
 
 EVAL_TYPES = ("classification", "detection")
-# Rows of DetectionEvaluate: item, label, score, true positive, false positive; or -1, label, boxes to find, -1, -1.
-ROW = 5
 
 
 class _Evaluation(Protocol):
@@ -32,7 +28,7 @@ class _Evaluation(Protocol):
 
     def add(self, net: Net, outputs: dict[str, Tensor]) -> None: ...
 
-    def scores(self, net: Net, solver: Solver) -> list[Score]: ...
+    def scores(self, net: Net) -> list[Score]: ...
 
 
 def check_evaluation(parsed: ParsedSolver) -> None:
@@ -60,7 +56,7 @@ def run_test(solver: Solver, index: int, net: Net) -> Test | None:
     Raises:
         CaffeCompatError: a record cannot be read, or the outputs are no rows of DetectionEvaluate where they should be.
     """
-    evaluation: _Evaluation = _Detection() if solver.param.eval_type == "detection" else _Means()
+    evaluation: _Evaluation = _Detection(solver) if solver.param.eval_type == "detection" else _Means()
     passes = solver.param.test_iter[index]
     loss = 0.0
     with torch.no_grad(), DebugInfo(net, solver.say, wanted=solver.param.debug_info):
@@ -72,7 +68,7 @@ def run_test(solver: Solver, index: int, net: Net) -> Test | None:
             if solver.param.test_compute_loss and isinstance(outputs, Outputs):
                 loss += float(net.loss(outputs))
     mean_loss = loss / passes if solver.param.test_compute_loss else None
-    return Test(solver.iteration, index, tuple(evaluation.scores(net, solver)), mean_loss)
+    return Test(solver.iteration, index, tuple(evaluation.scores(net)), mean_loss)
 
 
 class _Means:
@@ -88,7 +84,7 @@ class _Means:
             value = outputs[name].detach().reshape(-1).double()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
 
-    def scores(self, net: Net, solver: Solver) -> list[Score]:
+    def scores(self, net: Net) -> list[Score]:
         weights = net.loss_weights
         return [
             Score(name, value / self._passes, weights.get(name, 0.0))
@@ -101,8 +97,9 @@ class _Means:
 class _Detection:
     """The mean over the classes of the average precision of what DetectionEvaluate found right and wrong."""
 
-    def __init__(self) -> None:
-        self._rows: dict[str, list[npt.NDArray[np.float32]]] = {}
+    def __init__(self, solver: Solver) -> None:
+        self._solver = solver
+        self._found: dict[str, AveragePrecisions] = {}
 
     def add(self, net: Net, outputs: dict[str, Tensor]) -> None:
         for name in net.outputs:
@@ -114,27 +111,15 @@ class _Detection:
                     f"{tuple(rows.shape)}",
                     hint='with eval_type: "detection" every output of the test net is one of DetectionEvaluate',
                 )
-            self._rows.setdefault(name, []).append(rows.reshape(-1, ROW).float().cpu().numpy())
+            found = self._found.setdefault(name, AveragePrecisions(self._solver.param.ap_version))
+            found.add(rows.float().cpu().numpy())
 
-    def scores(self, net: Net, solver: Solver) -> list[Score]:
-        found = []
-        for name, parts in self._rows.items():
-            by_label = self._by_label(np.concatenate(parts), solver)
-            if solver.param.show_per_class_result:
-                for label, precision in by_label.items():
-                    solver.say(f"class{label}: {precision:.6g}", "solver.cpp:536")
-            found.append(Score(name, sum(by_label.values()) / max(len(by_label), 1)))
-        return found
-
-    def _by_label(self, rows: npt.NDArray[np.float32], solver: Solver) -> dict[int, float]:
-        """The average precision of each class that the rows state a number of boxes for, found or not."""
-        counts = rows[rows[:, 0] == -1]
-        detections = rows[(rows[:, 0] != -1) & ((rows[:, 3] != 0) | (rows[:, 4] != 0))]
-        precisions = {}
-        for label in sorted({int(label) for label in counts[:, 1]}):
-            own = detections[detections[:, 1] == label]
-            positives = int(counts[counts[:, 1] == label, 2].sum())
-            if not len(own):
-                solver.say(f"Missing true_pos for label: {label}", "solver.cpp:520")
-            precisions[label] = average_precision(own[:, 2], own[:, 3] != 0, positives, solver.param.ap_version)
-        return precisions
+    def scores(self, net: Net) -> list[Score]:
+        scores = []
+        for name, found in self._found.items():
+            precisions = found.by_label()
+            if self._solver.param.show_per_class_result:
+                for label, precision in precisions.items():
+                    self._solver.say(f"class{label}: {precision:.6g}", "solver.cpp:536")
+            scores.append(Score(name, mean_of(precisions)))
+        return scores

@@ -10,7 +10,7 @@ import pytest
 
 from caffecompat.schema import caffe_pb2
 from tests.cli.records import call, write_lmdb
-from tests.support import shared_file
+from tests.support import REFERENCE, shared_file
 
 # What the original's test net sees at each of its tests: 7 batches, and the next ones at the next test.
 BATCHES = 7
@@ -141,3 +141,18 @@ def test_a_source_that_is_not_there(tmp_path, weights):
     told = call("test", net, "-w", weights, code=1).stderr
     assert f'{net}:1:1: layer "d"' in told
     assert "'none'" in told
+
+
+def test_detections_come_to_average_precisions(tmp_path):
+    """The original's mAP for its own final weights of the recorded SSD run: 0.875998."""
+    run = REFERENCE / "ssd_training"
+    common = ("test", run / "ssd_shapes" / "test.prototxt", "-w", run / "ssd_shapes" / "final.caffemodel")
+    options = ("--iterations", 6, "--ap-version", "11point", "--root", run, "--json", tmp_path / "found.json")
+    lines = call(*common, *options).stdout.splitlines()
+    assert [line.split(":")[0] for line in lines[:-1]] == ["Loss", "class1", "class2", "class3"]
+    name, _, value = lines[-1].partition(" = ")
+    assert name == "detection_eval"
+    assert float(value) == pytest.approx(0.875998, abs=1e-3)
+    found = json.loads((tmp_path / "found.json").read_text())["detections"]["detection_eval"]
+    assert found["mean_average_precision"] == pytest.approx(float(value), abs=1e-5)
+    assert sum(found["average_precision"].values()) / 3 == pytest.approx(float(value), abs=1e-5)
