@@ -15,6 +15,7 @@ from caffecompat.cli.training_progress import TrainingProgress, test_text
 from caffecompat.errors import CaffeCompatError, UnsupportedError, UsageError, WeightsError, quoted, shown
 from caffecompat.formats import read_solver
 from caffecompat.formats.parsed import ParsedSolver
+from caffecompat.formats.text_file import read_bytes
 from caffecompat.graph.spec import Dialect
 from caffecompat.solver.listeners import Listener, number
 from caffecompat.solver.log import CaffeLog, new_log
@@ -164,6 +165,9 @@ def _run(solver: Solver, progress: TrainingProgress, names: list[str], resume: P
 
 def _resume(wanted: Wanted, snapshots: Snapshots, group: Group) -> Path | None:
     if wanted.snapshot != "auto":
+        if wanted.snapshot is not None:
+            # Whether it is there, before nets are built.
+            read_bytes(wanted.snapshot, 0)
         return None if wanted.snapshot is None else Path(wanted.snapshot)
     found = None
     if group.rank == 0:
