@@ -98,9 +98,15 @@ def read_graph(
 
 
 def build_rules(
-    parsed: ParsedNet, phase: str, level: int, stages: Sequence[str], dialect: str, ignore_fields: Sequence[str]
+    parsed: ParsedNet,
+    phase: str,
+    level: int,
+    stages: Sequence[str],
+    dialect: str,
+    ignore_fields: Sequence[str],
+    root: Path | None = None,
 ) -> Graph:
-    """The graph of a net by the values of `net_options`.
+    """The graph of a net by the values of `net_options`, and of `--root` where a command has it.
 
     Raises:
         CaffeCompatError: its layers make no net.
@@ -112,6 +118,7 @@ def build_rules(
         stages=stages,
         dialect=cast(Dialect, dialect),
         ignore_fields=ignore_fields,
+        root=root,
     )
 
 

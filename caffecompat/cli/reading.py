@@ -141,7 +141,7 @@ def open_reading_net(
     from caffecompat.net.meanings import state_meanings
     from caffecompat.solver.devices import own_parameters
 
-    graph = build_rules(read_net(prototxt), **rules)
+    graph = build_rules(read_net(prototxt), root=root, **rules)
     source = read_weights(weights) if weights is not None else None
     state_meanings(graph, [source] if source is not None else [])
     shapes = named_shapes(input_shapes, [key.name for key in graph.inputs])

@@ -14,7 +14,6 @@ import numpy as np
 
 from caffecompat.data.images import Image, decode_image, read_encoded
 from caffecompat.errors import FormatError, UsageError, quoted
-from caffecompat.graph.spec import Dialect
 from caffecompat.schema import caffe_pb2
 
 Sizes = tuple[int, int, int]
@@ -29,14 +28,14 @@ class DatumForm:
         size: (height, width) that images are resized to, or None.
         encoded: keep images as files are, compressed.
         encode_type: the format of the compressed images, such as "jpg" or "png"; "" means that of each file's suffix.
-        dialect: in the SSD branch a compressed Datum states its sizes, in BVLC's Caffe it does not.
+        states_sizes: a compressed Datum states its sizes, as the SSD branch's do and BVLC's do not.
     """
 
     grey: bool = False
     size: tuple[int, int] | None = None
     encoded: bool = False
     encode_type: str = ""
-    dialect: Dialect = "ssd"
+    states_sizes: bool = True
 
 
 def read_datum(path: str | os.PathLike[str], label: int, form: DatumForm) -> tuple[caffe_pb2.Datum, Sizes]:
@@ -67,7 +66,7 @@ def read_datum(path: str | os.PathLike[str], label: int, form: DatumForm) -> tup
     whole = form.size is None and _matches(_suffix(Path(path)), wanted)
     data = read.tobytes() if whole else _compressed(image, wanted, Path(path))
     datum = caffe_pb2.Datum(data=data, label=label, encoded=True)
-    if form.dialect == "ssd":
+    if form.states_sizes:
         datum.channels, datum.height, datum.width = sizes
     return datum, sizes
 

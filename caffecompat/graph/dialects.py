@@ -27,6 +27,8 @@ class Rules:
             they could be shared; else only what they say of learning is.
         solver_names_snapshots: snapshots are called after the solver's file where it states no `snapshot_prefix`, or
             one that is a folder; else the prefix is taken as it is, and `snapshot` needs one.
+        reader_draws: the thread that reads the database of a data layer draws a seed, before all else.
+        encoded_datums_state_sizes: databases that are made state the sizes of compressed pictures.
     """
 
     bilinear_center: Callable[[int], float]
@@ -35,6 +37,8 @@ class Rules:
     infogain_of_scores: bool
     batch_norm_drops_params: bool
     solver_names_snapshots: bool
+    reader_draws: bool
+    encoded_datums_state_sizes: bool
 
 
 def _ssd_bilinear_center(size: int) -> float:
@@ -54,6 +58,8 @@ DIALECTS: dict[Dialect, Rules] = {
         infogain_of_scores=False,
         batch_norm_drops_params=True,
         solver_names_snapshots=False,
+        reader_draws=True,
+        encoded_datums_state_sizes=True,
     ),
     "bvlc": Rules(
         bilinear_center=_bvlc_bilinear_center,
@@ -62,5 +68,7 @@ DIALECTS: dict[Dialect, Rules] = {
         infogain_of_scores=True,
         batch_norm_drops_params=False,
         solver_names_snapshots=True,
+        reader_draws=False,
+        encoded_datums_state_sizes=False,
     ),
 }

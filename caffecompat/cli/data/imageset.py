@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from caffecompat.data.databases import LmdbWriter
     from caffecompat.data.imageset import DatumForm, Sizes
     from caffecompat.data.lists import FileList
+    from caffecompat.graph.spec import Dialect
 
 PATH = click.Path(path_type=Path)
 
@@ -82,11 +83,13 @@ def command(
     from caffecompat.data.draws import Draws
     from caffecompat.data.imageset import DatumForm
     from caffecompat.data.lists import read_labelled
+    from caffecompat.graph.dialects import DIALECTS
 
     if bool(resize_width) != bool(resize_height):
         raise UsageError("--resize_width and --resize_height belong together")
     size = (resize_height, resize_width) if resize_width else None
-    form = DatumForm(gray, size, encoded, encode_type, "bvlc" if dialect == "bvlc" else "ssd")
+    states_sizes = DIALECTS[cast("Dialect", dialect)].encoded_datums_state_sizes
+    form = DatumForm(gray, size, encoded, encode_type, states_sizes)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     files, labels, _ = read_labelled(list_file)
     order = Draws(seed).shuffled(len(files)) if shuffle else list(range(len(files)))

@@ -29,6 +29,7 @@ from caffecompat.data.prefetch import AHEAD
 from caffecompat.data.source import Batch, Floats, Reading, Source, State, Ticket
 from caffecompat.data.transformer import Transformer
 from caffecompat.errors import CaffeCompatError, CaffeCompatWarning, SchemaError, ShapeError, quoted
+from caffecompat.graph.dialects import DIALECTS
 from caffecompat.graph.spec import LayerSpec, Shape
 from caffecompat.schema import caffe_pb2
 
@@ -57,7 +58,7 @@ class DatabaseSource(Source):
         self._batch_size = checked_batch_size(spec, param.batch_size)
         if param.rand_skip:
             self._warn("rand_skip is ignored, as in Caffe: each process reads records of its own")
-        if spec.dialect == "ssd":
+        if DIALECTS[spec.dialect].reader_draws:
             reading.draws()
         self._transformer = Transformer(spec, reading.root)
         forced = param.force_encoded_color and self._transformer.decode_flag == cv2.IMREAD_UNCHANGED
