@@ -145,7 +145,8 @@ def _run(solver: Solver, progress: TrainingProgress, names: list[str], resume: P
         solver.say(f"Resuming from {resume}", "caffe.cpp:241")
     solver.say("Starting Optimization", "caffe.cpp:251")
     try:
-        solver.solve(resume)
+        with progress.under_warnings():
+            solver.solve(resume)
         solver.say("Optimization Done.", "caffe.cpp:254")
     except BaseException:
         if progress.snapshot is not None and speaks:

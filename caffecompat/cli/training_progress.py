@@ -6,10 +6,11 @@ import os
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from caffecompat.cli.progress import Progress, clock
 from caffecompat.errors import presentable, shown
@@ -94,6 +95,21 @@ class TrainingProgress(Listener):
     def finished(self, solver: Solver) -> None:
         """Take the bar away."""
         self._bar.end()
+
+    @contextmanager
+    def under_warnings(self) -> Iterator[None]:
+        """While it is entered, warnings stand in lines of their own, above the bar."""
+        show = warnings.showwarning
+
+        def shown_above(*arguments: Any) -> None:
+            self._bar.end()
+            show(*arguments)
+
+        warnings.showwarning = cast(Any, shown_above)
+        try:
+            yield
+        finally:
+            warnings.showwarning = show
 
     # --- what the bar says
 

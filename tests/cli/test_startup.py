@@ -27,7 +27,7 @@ def test_start_imports_nothing_heavy(arguments):
 @pytest.mark.parametrize(
     "command",
     [
-        *("classify", "detect", "features", "inspect", "run", "segment", "test", "time", "upgrade"),
+        *("classify", "detect", "features", "inspect", "plot", "run", "segment", "test", "time", "train", "upgrade"),
         *("data", "data imageset", "data inspect", "data mean"),
     ],
 )
