@@ -11,7 +11,8 @@ from caffecompat.formats.parsed import ParsedSolver
 from caffecompat.net import Net
 from caffecompat.schema import caffe_pb2
 from caffecompat.solver.group import Group
-from caffecompat.solver.options import Options
+from caffecompat.solver.layout import plan_layout, weight_format
+from caffecompat.solver.options import Options, Precision
 
 
 def device_of(parsed: ParsedSolver, options: Options, group: Group) -> torch.device:
@@ -27,6 +28,8 @@ def device_of(parsed: ParsedSolver, options: Options, group: Group) -> torch.dev
             device = torch.device(options.device)
         except RuntimeError as error:
             raise UsageError(f"expected a device such as cpu or cuda:0, got {quoted(options.device)}") from error
+        if device.type == "cuda" and device.index is None and group.world > 1:
+            device = torch.device("cuda", group.local_rank)
         if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
             raise UsageError(f"{quoted(options.device)}: {torch.cuda.device_count()} GPUs are here")
         return device
@@ -42,11 +45,21 @@ def device_of(parsed: ParsedSolver, options: Options, group: Group) -> torch.dev
     return torch.device("cuda", index)
 
 
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """What passes of that precision run in."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
 def own_parameters(net: Net, device: torch.device) -> None:
-    """Move the net to the device, its parameters in aligned memory of their own: no view of a weight file is left."""
+    """Move the net to the device, its parameters in aligned memory of their own: no view of a weight file is left.
+
+    On the CPU they lie as is fastest there.
+    """
+    if device.type == "cpu":
+        plan_layout(net)
     with torch.no_grad():
         for layer in net.layers:
-            for index in range(len(layer.blob_names)):
+            for index, blob in enumerate(layer.blobs):
                 if layer.spec.param(index).owner is None:
-                    layer.set_blob(index, layer.blobs[index].detach().clone())
+                    layer.set_blob(index, blob.detach().clone(memory_format=weight_format(layer, index)))
     net.to(device)

@@ -9,6 +9,7 @@ from typing import Literal
 from caffecompat.graph.spec import Dialect
 
 OnNan = Literal["stop", "skip"]
+Precision = Literal["float32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Options:
         workers: how many threads each data layer loads batches ahead with.
         skip_bad_records: records that cannot be read are passed over and counted.
         exact_resume: keep random state and the readers' positions beside each snapshot, and take them up again.
+        precision: "float32", or "bf16": what bfloat16 does faster is done in it while the net trains (autocast), the
+            parameters stay float32, and tests are in float32.
         on_nan: what to do about a loss that is not finite: "stop", or "skip" the update.
     """
 
@@ -37,4 +40,5 @@ class Options:
     workers: int = 2
     skip_bad_records: bool = False
     exact_resume: bool = False
+    precision: Precision = "float32"
     on_nan: OnNan = "stop"

@@ -23,7 +23,7 @@ from caffecompat.formats.weights import Weights
 from caffecompat.net import Net
 from caffecompat.net.weights import Assigned
 from caffecompat.solver.debug import DebugInfo
-from caffecompat.solver.devices import device_of, own_parameters
+from caffecompat.solver.devices import autocast, device_of, own_parameters
 from caffecompat.solver.diffs import keep_steps
 from caffecompat.solver.faults import Guard
 from caffecompat.solver.group import Group
@@ -299,7 +299,8 @@ class Solver:
         total, images = 0.0, 0
         for index in range(self._iter_size):
             with self.guard.watching(), self.group.last(index == self._iter_size - 1):
-                loss, self.outputs = self.group.run(self.net)
+                with autocast(self.device, self.options.precision):
+                    loss, self.outputs = self.group.run(self.net)
                 loss.backward()  # type: ignore[no-untyped-call]
             debug.backward()
             value = float(loss.detach())

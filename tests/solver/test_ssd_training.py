@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from caffecompat.solver import Solver
 from tests.support import REFERENCE
@@ -57,3 +58,16 @@ def test_results_by_class_are_told():
     solver.test()
     solver.close()
     assert [line.split(":")[0] for line in lines if line.startswith("class")] == ["class1", "class2", "class3"]
+
+
+@pytest.mark.slow
+def test_bfloat16_trains_as_float32():
+    found = {}
+    for precision in ("float32", "bf16"):
+        solver = solver_of("ssd_shapes", precision=precision)
+        found[precision] = losses(solver, 10)
+        assert all(learnable.tensor.dtype == torch.float32 for learnable in solver.net.learnable)
+        solver.close()
+    assert (found["bf16"] != found["float32"]).any()
+    np.testing.assert_allclose(found["bf16"][0], found["float32"][0], rtol=0.02)
+    assert found["bf16"][-1] < found["bf16"][0] / 4
