@@ -26,6 +26,7 @@ COMMANDS = {
     "features": "Save the values of a net's blobs for images.",
     "inspect": "Show a net layer by layer: shapes, parameters, work, receptive field.",
     "plot": "Draw the log of a training run.",
+    "lint": "Check solvers and nets before a run: files, data, labels, weights, settings.",
     "recipes": "List the recipes for `convert --recipe`.",
     "run": "Pass images or arrays through a net and show or save its outputs.",
     "segment": "Label every pixel of images.",
