@@ -30,6 +30,7 @@ class LearningRate:
 
     def __init__(self, parsed: ParsedSolver) -> None:
         self._param = parsed.message
+        self._position = parsed.position("lr_policy", 0)
         self.current_step = 0
         self.minimum_loss = MAX_LOSS
         self.iter_last_event = 0
@@ -51,6 +52,9 @@ class LearningRate:
             iteration: how many updates were made.
             smoothed_loss: the loss that the solver shows (plateau follows it).
             say: told of steps in the words of Caffe's log.
+
+        Raises:
+            SchemaError: the policy gives no finite number.
         """
         param = self._param
         policy = param.lr_policy
@@ -62,24 +66,33 @@ class LearningRate:
                 say(f"MultiStep Status: Iteration {iteration}, step = {self.current_step}")
         elif policy == "plateau":
             self._plateau(iteration, smoothed_loss, say)
-        return float(param.base_lr * self._factor(iteration))
+        try:
+            rate = param.base_lr * self._factor(iteration)
+        except (ArithmeticError, ValueError):
+            rate = math.nan
+        if not math.isfinite(rate):
+            error = SchemaError(
+                f'lr_policy "{policy}" gives no finite rate at iteration {iteration}', hint="check base_lr, gamma, power"
+            )
+            raise located(error, self._position)
+        return rate
 
     def _factor(self, iteration: int) -> float:
         """What the base rate is multiplied by."""
         param = self._param
         policy = param.lr_policy
         if policy in ("step", "multistep", "plateau"):
-            return float(param.gamma**self.current_step)
+            return math.pow(param.gamma, self.current_step)
         if policy == "exp":
-            return float(param.gamma**iteration)
+            return math.pow(param.gamma, iteration)
         if policy == "inv":
-            return float((1 + param.gamma * iteration) ** -param.power)
+            return math.pow(1 + param.gamma * iteration, -param.power)
         if policy == "poly":
             # Beyond max_iter Caffe's rate is a negative number's power, and no number.
-            return float(max(1 - iteration / param.max_iter, 0.0) ** param.power)
+            return math.pow(max(1 - iteration / param.max_iter, 0.0), param.power)
         if policy == "sigmoid":
             exponent = -param.gamma * (iteration - param.stepsize)
-            return 1 / (1 + math.exp(exponent)) if exponent < 700 else 0.0
+            return 0.0 if exponent >= 700 else 1 / (1 + math.exp(exponent))
         return 1.0
 
     def _plateau(self, iteration: int, smoothed_loss: float, say: Callable[[str], None]) -> None:

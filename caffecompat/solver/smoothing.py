@@ -46,6 +46,7 @@ class SmoothedLoss:
         Raises:
             ValueError: it is no such state.
         """
-        self.value = float(state["value"])
-        self._losses = [float(loss) for loss in state["losses"]]
-        self._count = int(state["count"])
+        losses = [float(loss) for loss in state["losses"]]
+        if len(losses) > self.window:
+            raise ValueError(f"{len(losses)} losses are kept, average_loss is {self.window}")
+        self.value, self._losses, self._count = float(state["value"]), losses, int(state["count"])

@@ -67,7 +67,7 @@ def run_test(solver: Solver, index: int, net: Net) -> Test | None:
             evaluation.add(net, outputs)
             if solver.param.test_compute_loss and isinstance(outputs, Outputs):
                 loss += float(net.loss(outputs))
-    mean_loss = loss / passes if solver.param.test_compute_loss else None
+    mean_loss = loss / passes if solver.param.test_compute_loss and passes > 0 else None
     return Test(solver.iteration, index, tuple(evaluation.scores(net)), mean_loss)
 
 

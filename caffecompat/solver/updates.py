@@ -307,6 +307,11 @@ def make_update(parsed: ParsedSolver, learnables: Sequence[Learnable]) -> Update
         raise refused(f"{param.type} has no momentum, got {param.momentum:.6g}", "momentum", "take it out")
     if rule is RMSProp and not 0 <= param.rms_decay < 1:
         raise refused(f"expected rms_decay from 0 to below 1, got {param.rms_decay:.6g}", "rms_decay")
+    if rule is Adam:
+        for field in ("momentum", "momentum2"):
+            value = getattr(param, field)
+            if not 0 <= value < 1:
+                raise refused(f"expected {field} from 0 to below 1 for Adam, got {value:.6g}", field)
     if not learnables:
         raise UsageError("the train net has no parameters", file=parsed.file, hint="there is nothing to train")
     groups: dict[tuple[float, float], Tensors] = {}
