@@ -76,7 +76,7 @@ def missing_in(spec: LayerSpec, asked: Asked) -> Iterator[Finding]:
 def weight_paths(solver: ParsedSolver | None, asked: Asked) -> Iterator[Path | Finding]:
     """The weight files that a run starts from; a finding for each that is not there."""
     for path in asked.weights or ():
-        yield path if path.exists() else MISSING_WEIGHTS.at(None, f"--weights {quoted(str(path))} is not there")
+        yield path if path.exists() else MISSING_WEIGHTS.in_file(path, "weights that are not there")
     if solver is None or asked.weights is not None:
         return
     for index, text in enumerate(solver.message.weights):
@@ -115,6 +115,6 @@ def _snapshots(solver: ParsedSolver, asked: Asked) -> Iterator[Finding]:
     if wrong:
         yield SNAPSHOT_PREFIX.at(
             solver.position("snapshot_prefix", 0),
-            f"snapshot_prefix {quoted(prefix)}: the folder {quoted(str(folder))} {wrong}",
+            f"snapshot_prefix {quoted(prefix)}: the folder {folder} {wrong}",
             hint=f"mkdir -p {folder}" if wrong == "is not there" else None,
         )

@@ -71,6 +71,10 @@ class Rule:
         """A finding about a layer."""
         return self.at(spec.position, message, layer=spec.name, hint=hint)
 
+    def in_file(self, file: object, message: str) -> Finding:
+        """A finding about a file as a whole."""
+        return Finding(self.name, self.severity, message, str(file))
+
     def of(self, error: CaffeCompatError) -> Finding:
         """What a run would say of it."""
         return Finding(self.name, self.severity, error.message, error.file, error.line, error.layer, error.hint)

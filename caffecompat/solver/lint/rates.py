@@ -147,5 +147,5 @@ def _rate_at(policy: LearningRate, iteration: int) -> float:
     """The rate, infinite where it is no real number."""
     try:
         return policy.rate(iteration, 0.0, lambda _: None)
-    except (OverflowError, TypeError, ZeroDivisionError):
+    except CaffeCompatError:
         return math.inf

@@ -92,10 +92,10 @@ def _files(subject: Subject, linted: LintedNet) -> Iterator[Finding]:
         matched |= names
         if not names:
             text = f"no layer of the net is in it; it has {_some(unused)}"
-            yield Finding(WEIGHTS_NONE.name, WEIGHTS_NONE.severity, text, weights.file)
+            yield WEIGHTS_NONE.in_file(weights.file, text)
         elif unused:
             text = f"{len(unused)} layers are not in the net: {_some(unused)}"
-            yield Finding(WEIGHTS_UNUSED.name, WEIGHTS_UNUSED.severity, text, weights.file)
+            yield WEIGHTS_UNUSED.in_file(weights.file, text)
     for layer in linted.net.layers if matched else ():
         own = any(layer.spec.param(index).owner is None for index in range(len(layer.blob_names)))
         if own and layer.spec.name not in matched:
@@ -181,4 +181,4 @@ def _some(names: list[str]) -> str:
 
 
 def _files_named(files: list[Weights]) -> str:
-    return quoted(files[0].file) if len(files) == 1 else "no weight file"
+    return str(files[0].file) if len(files) == 1 else "no weight file"
