@@ -159,13 +159,13 @@ def open_reading_net(
     return net
 
 
-def tell_skipped(net: Net) -> None:
-    """Say on stderr which records were passed over."""
+def tell_skipped(net: Net, who: str = "") -> None:
+    """Say on stderr which records were passed over; `who` stands before each line."""
     skipped = [text for reader in net.readers for text in reader.skipped]
     for text in skipped[:SHOWN_SKIPS]:
-        tell(f"skipped: {text}")
+        tell(f"{who}skipped: {text}")
     if skipped:
-        tell(f"{len(skipped)} bad records were passed over")
+        tell(f"{who}{len(skipped)} bad records were passed over")
 
 
 def check_read(net: Net) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import click
 
 from caffecompat.cli.caffe_flags import CaffeCommand
 from caffecompat.cli.options import rule_options
+from caffecompat.errors import CaffeCompatWarning
 
 if TYPE_CHECKING:
     from caffecompat.solver.group import Group
@@ -140,7 +142,11 @@ def _group(gpu: str | None, processes: int | None) -> Group:
 
     from caffecompat.solver.distributed import join
 
-    return join()
+    group = join()
+    if group.rank:
+        # The first process gives the same warnings.
+        warnings.simplefilter("ignore", CaffeCompatWarning)
+    return group
 
 
 def _count(gpu: str | None) -> int:

@@ -153,9 +153,8 @@ def _run(solver: Solver, progress: TrainingProgress, names: list[str], resume: P
             tell(f"the last snapshot is {progress.snapshot}")
         raise
     finally:
-        if speaks:
-            for net in (solver.net, *solver.test_nets):
-                tell_skipped(net)
+        for net in (solver.net, *solver.test_nets):
+            tell_skipped(net, "" if speaks else f"worker {solver.group.rank}: ")
     if speaks:
         for text in _end(solver, progress):
             tell(text)

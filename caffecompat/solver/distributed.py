@@ -115,10 +115,7 @@ class Workers(Group):
 
     def mean(self, value: float) -> float:
         """The mean of a number over the processes; the same number, to the last bit, in all of them."""
-        values = [torch.zeros(1, dtype=torch.float64) for _ in range(self.world)]
-        with self.together():
-            dist.all_gather(values, torch.tensor([value], dtype=torch.float64), group=self._control)
-        return sum(each.item() for each in values) / self.world
+        return sum(self._all(value)) / self.world
 
     def same(self, value: int) -> int:
         """The number that the first process has. The others wait for it, however long it takes."""
@@ -126,6 +123,10 @@ class Workers(Group):
         with self.together():
             dist.broadcast(number, 0, group=self._control)
         return int(number)
+
+    def greatest(self, value: int) -> int:
+        """The greatest of the numbers that the processes have."""
+        return int(max(self._all(value)))
 
     def tell(self, text: str) -> str:
         """The text that the first process has, of at most 8 KiB."""
@@ -182,6 +183,13 @@ class Workers(Group):
 
     # --- how it is done
 
+    def _all(self, value: float) -> list[float]:
+        """The numbers of all processes, by rank."""
+        values = [torch.zeros(1, dtype=torch.float64) for _ in range(self.world)]
+        with self.together():
+            dist.all_gather(values, torch.tensor([value], dtype=torch.float64), group=self._control)
+        return [each.item() for each in values]
+
     def _tell(self, text: str) -> str:
         data = text.encode(errors="surrogateescape")[:MAX_TOLD].ljust(MAX_TOLD, b"\0")
         buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
@@ -227,9 +235,11 @@ class Workers(Group):
         if isinstance(error, CaffeCompatError):
             error.told = told
             if self.rank == 0:
-                causes = {rank: text for rank, text in self._watch.causes(ECHO).items() if text != str(error)}
-                more = [f"worker {rank}: {text}" for rank, text in sorted(causes.items())]
-                error.hint = "\n  ".join([*([error.hint] if error.hint else []), *more]) or None
+                others = sorted(item for item in self._watch.causes(ECHO).items() if item[1] != str(error))
+                lines = [f"worker {rank}: {text}" for rank, text in others[:1]]
+                if others[1:]:
+                    lines.append(f"other errors of workers {', '.join(str(rank) for rank, _ in others[1:])}")
+                error.hint = "\n  ".join([*([error.hint] if error.hint else []), *lines]) or None
 
     def _at_exit(self) -> None:
         """The program ends without having closed this; by an error, if the interpreter has shown one."""

@@ -257,13 +257,13 @@ class Solver:
         return interval > 0 and self.iteration % interval == 0
 
     def _asked(self) -> Action:
-        """What the first process is asked to do; all do the same."""
+        """What the processes are asked to do; all do the same, to stop if one of them is asked to."""
         actions: tuple[Action, ...] = ("none", "snapshot", "stop")
         action = self.action()
         if action == "none":
             action = self._pending
         self._pending = "none"
-        return actions[self.group.same(actions.index(action))]
+        return actions[self.group.greatest(actions.index(action))]
 
     def _iterate(self) -> None:
         """One iteration: the passes, the log's lines, the update."""
