@@ -225,6 +225,12 @@ class Workers(Group):
         """The error for a process that has ended, or for a connection that broke for reasons unknown."""
         if lost is not None:
             return self._watch.error(lost)
+        if self._watch.left:
+            others = ", ".join(map(str, sorted(self._watch.left)))
+            return WorkerError(
+                f"worker {others} left, and worker {self.rank} still needs it",
+                hint="all processes must make the same number of iterations, and close their solvers after that",
+            )
         return WorkerError(
             "the connection between the workers broke", hint="resume from the last snapshot once the network is well"
         )

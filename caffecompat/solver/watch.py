@@ -50,13 +50,14 @@ class Watch:
 
     Attributes:
         lost: the first process that was found to have ended, or None.
+        left: the processes that have done their part and left.
     """
 
     def __init__(self, rank: int, links: Mapping[int, socket.socket], quiet: bool = False) -> None:
         self.lost: Lost | None = None
         self._rank, self._links, self._quiet = rank, dict(links), quiet
         self._causes: dict[int, str] = {}
-        self._left: set[int] = set()
+        self.left: set[int] = set()
         self._buffers: dict[int, bytes] = dict.fromkeys(links, b"")
         self._found, self._taken = threading.Event(), threading.Event()
         self._over = False
@@ -89,7 +90,7 @@ class Watch:
         self._over = True
         self._arm()
         text = str(error)[:MAX_TEXT] or type(error).__name__
-        told = [self._send(peer, {"failed": text}) for peer in self._links if peer not in self._left]
+        told = [self._send(peer, {"failed": text}) for peer in self._links if peer not in self.left]
         return (self._rank != 0 and any(told)) or self._causes.get(0) == text
 
     def causes(self, seconds: float) -> dict[int, str]:
@@ -153,7 +154,7 @@ class Watch:
         except OSError:
             data = b""
         if not data:
-            if peer not in self._left:
+            if peer not in self.left:
                 self._lose(Lost(peer, self._causes.get(peer)))
             return False
         *lines, self._buffers[peer] = (self._buffers[peer] + data).split(b"\n")
@@ -163,7 +164,7 @@ class Watch:
 
     def _heard(self, peer: int, said: Mapping[str, Any]) -> None:
         if "left" in said:
-            self._left.add(peer)
+            self.left.add(peer)
         elif "failed" in said:
             self._causes[peer] = said["failed"]
             self._lose(Lost(peer, said["failed"]))
