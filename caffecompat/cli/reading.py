@@ -116,6 +116,7 @@ def open_reading_net(
     skip_bad_records: bool,
     input_shapes: Sequence[tuple[str, tuple[int, ...]]],
     unread: bool = False,
+    results: bool = False,
     **rules: Any,
 ) -> Net:
     """The net of a command, on its device, its data layers reading; what there is to know is told on stderr.
@@ -129,6 +130,7 @@ def open_reading_net(
         skip_bad_records: pass over what cannot be read.
         input_shapes: the values of --input-shape.
         unread: where a data layer cannot read, none does, and the net is to be fed.
+        results: layers write the files of results that the prototxt states.
         rules: phase, level, stages, dialect and ignore_fields.
 
     Raises:
@@ -145,7 +147,9 @@ def open_reading_net(
     source = read_weights(weights) if weights is not None else None
     state_meanings(graph, [source] if source is not None else [])
     shapes = named_shapes(input_shapes, [key.name for key in graph.inputs])
-    reading = Reading(root=root, workers=workers, skip_bad_records=skip_bad_records, pin=device.type == "cuda")
+    reading = Reading(
+        root=root, workers=workers, skip_bad_records=skip_bad_records, pin=device.type == "cuda", results=results
+    )
     try:
         net = Net(graph, shapes, reading=reading)
     except CaffeCompatError as error:

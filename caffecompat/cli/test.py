@@ -73,7 +73,7 @@ def command(
     if weights is None:
         raise UsageError("no weights: give --weights FILE")
     keep_inputs(json_file, [net, weights])
-    with closing(open_reading_net(net, weights, device=device_of(gpu), **options)) as made:
+    with closing(open_reading_net(net, weights, device=device_of(gpu), results=True, **options)) as made:
         check_read(made)
         scoring = Scoring(made, ap_version)
         with Progress(iterations, "batches") as progress, torch.inference_mode():

@@ -37,6 +37,7 @@ class Reading:
         world: how many training processes share the items; each takes every `world`-th of them.
         skip_bad_records: an item that cannot be read is replaced by the next one that can, and reported.
         pin: hand out tensors in pinned memory, for a GPU.
+        results: layers that state files of results (DetectionOutput) write them.
     """
 
     root: Path | None = None
@@ -46,6 +47,7 @@ class Reading:
     world: int = 1
     skip_bad_records: bool = False
     pin: bool = False
+    results: bool = True
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ class Transformer:
         self._means = np.array(param.mean_value, np.float32)
         if not np.isfinite(self._means).all():
             raise spec.error(f"transform_param: expected mean_value to be finite numbers, got {param.mean_value}")
-        self._image = _mean_image(spec, root)
+        self._image = mean_image(spec, root)
         self._mirrored = None if self._image is None else np.ascontiguousarray(self._image[:, :, ::-1])
 
     # --- what is drawn
@@ -280,7 +280,7 @@ def _crop(spec: LayerSpec) -> Size | None:
     return (param.crop_h, param.crop_w) if param.crop_h else None
 
 
-def _mean_image(spec: LayerSpec, root: Path | None) -> Floats | None:
+def mean_image(spec: LayerSpec, root: Path | None) -> Floats | None:
     """The image that `mean_file` names, float32 (C, H, W), or None."""
     param = spec.message.transform_param
     if not param.HasField("mean_file"):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,12 +18,17 @@ from caffecompat.detection.evaluate import (
     read_detections,
     read_ground_truth,
 )
+from caffecompat.detection.name_sizes import NameSizes, read_name_sizes
 from caffecompat.detection.output import FLT_MAX, DetectionOptions, detect
 from caffecompat.detection.placement import boxes_in_image
-from caffecompat.errors import CaffeCompatWarning, FormatError, SchemaError, ShapeError
+from caffecompat.errors import CaffeCompatError, SchemaError, ShapeError
 from caffecompat.graph.spec import LayerSpec
 from caffecompat.layers.base import Layer, Shape, layer
+from caffecompat.layers.detection_writing import Writer, open_writers
 from caffecompat.schema import caffe_pb2
+
+if TYPE_CHECKING:
+    from caffecompat.data.source import Reading
 
 CODE_TYPES: dict[int, CodeType] = {
     caffe_pb2.PriorBoxParameter.CORNER: "CORNER",
@@ -66,7 +71,8 @@ class DetectionOutput(Layer):
     """Decoded boxes of each class after non-maximum suppression.
 
     The top is (1, 1, K, 7), K depending on the data: image, label, score, xmin, ymin, xmax, ymax, by image, label
-    and falling score. If no image has any, there is a row (image, -1, ..., -1) for each.
+    and falling score. If no image has any, there is a row (image, -1, ..., -1) for each. In a net of phase TEST that
+    reads its own data, `save_output_param` writes files of results, and `visualize` with `save_file` a video.
     """
 
     def __init__(self, spec: LayerSpec, bottoms: Sequence[Shape]) -> None:
@@ -94,16 +100,27 @@ class DetectionOutput(Layer):
             keep_top_k=param.keep_top_k,
         )
         self.priors = check_predictions(spec, bottoms, self.classes, self.loc_classes)
-        for field, wanted in (
-            ("save_output_param", param.save_output_param.output_directory),
-            ("visualize", param.visualize),
-        ):
-            if wanted:
-                warnings.warn(
-                    str(self.error(f"{field} is ignored: detections are returned, not written or shown")),
-                    CaffeCompatWarning,
-                    stacklevel=2,
-                )
+        self._writers: list[Writer] = []
+
+    def open_writers(self, reading: Reading | None) -> None:
+        """From now on write what `save_output_param` and `visualize` state, where the net reads its own data.
+
+        Args:
+            reading: how the net reads; None if it is fed, which writes nothing.
+
+        Raises:
+            CaffeCompatError: a file that the layer names cannot be read, or the fields make no sense.
+        """
+        self._writers = open_writers(self.spec, reading)
+
+    def close(self) -> None:
+        """Finish the files that it writes.
+
+        Raises:
+            CaffeCompatError: one cannot be written.
+        """
+        for writer in self._writers:
+            writer.close()
 
     def shapes(self, *bottoms: Shape) -> tuple[Shape, ...]:
         """(1, 1, 1, 7): the number of rows is known only after a pass, and 1 as in Caffe until then."""
@@ -121,6 +138,8 @@ class DetectionOutput(Layer):
             variances,
             self.options,
         )
+        for writer in self._writers:
+            writer.add(rows, loc.shape[0], data)
         return rows[None, None]
 
 
@@ -142,7 +161,7 @@ class DetectionEvaluate(Layer):
                 f"{self.param.overlap_threshold}",
                 kind=SchemaError,
             )
-        self._sizes: list[tuple[int, int]] | None = None
+        self._sizes: NameSizes | None = None
         self._place = 0
 
     def shapes(self, *bottoms: Shape) -> tuple[Shape, ...]:
@@ -176,7 +195,7 @@ class DetectionEvaluate(Layer):
 
     def _in_pixels(self, found: Boxes, truth: Boxes, images: Sequence[int]) -> tuple[Boxes, Boxes]:
         """Both in pixels of their images, whose sizes are the file's next ones (from its start again at its end)."""
-        sizes = self._sizes = self._sizes or self._read_sizes()
+        sizes = (self._sizes or self._read_sizes()).sizes
         resize = self.param.resize_param if self.param.HasField("resize_param") else None
         results = []
         for boxes in (found, truth):
@@ -189,14 +208,9 @@ class DetectionEvaluate(Layer):
         self._place = (self._place + len(images)) % len(sizes)
         return results[0], results[1]
 
-    def _read_sizes(self) -> list[tuple[int, int]]:
-        path = self.spec.find(self.param.name_size_file, "name_size_file")
-        hint = "each line is: name height width"
+    def _read_sizes(self) -> NameSizes:
         try:
-            lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
-            sizes = [(int(height), int(width)) for _, height, width in lines]
-        except (OSError, ValueError) as error:
-            raise self.error(f"cannot read name_size_file {path}: {error}", hint=hint, kind=FormatError) from error
-        if not sizes or min(min(size) for size in sizes) < 1:
-            raise self.error(f"name_size_file {path} has no sizes, or sizes below 1", hint=hint, kind=FormatError)
-        return sizes
+            self._sizes = read_name_sizes(self.spec.find(self.param.name_size_file, "name_size_file"))
+        except CaffeCompatError as error:
+            raise self.spec.locate(error) from None
+        return self._sizes

@@ -19,6 +19,7 @@ from caffecompat.graph.spec import BlobKey, Graph, LayerSpec
 from caffecompat.layers import build
 from caffecompat.layers.base import MAX_AXES, MAX_FILLED, MAX_VALUES, Layer, Shape
 from caffecompat.layers.data import DataLayer
+from caffecompat.layers.detection import DetectionOutput
 from caffecompat.net.executor import Env, Executor, Hooks
 from caffecompat.net.learnable import Learnable, learnable
 from caffecompat.net.naming import escape
@@ -105,6 +106,8 @@ class Net(nn.Module):
         try:
             if self._reading is not None and isinstance(layer, DataLayer):
                 layer.read(self._reading)
+            if isinstance(layer, DetectionOutput):
+                layer.open_writers(self._reading)
             tops = layer.shapes_given(given) if isinstance(layer, DataLayer) else layer.shapes(*bottoms)
         except CaffeCompatError as error:
             spec.locate(error)
@@ -308,9 +311,16 @@ class Net(nn.Module):
         return [layer.reader for layer in self.layers if isinstance(layer, DataLayer) and layer.reader is not None]
 
     def close(self) -> None:
-        """Stop reading: threads end, files and databases are let go of."""
+        """Stop reading: threads end, files and databases are let go of; finish what layers write.
+
+        Raises:
+            CaffeCompatError: a file of results cannot be written.
+        """
         for reader in self.readers:
             reader.close()
+        for layer in self.layers:
+            if isinstance(layer, DetectionOutput):
+                layer.close()
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
