@@ -10,6 +10,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,7 @@ class Snapshots:
         self._hdf5 = parsed.message.snapshot_format == caffe_pb2.SolverParameter.HDF5
         # States that this run wrote or went on from; any other of the same name is of another run.
         self._own: set[Path] = set()
+        self._swept = False
         self.prefix = self._named(DIALECTS[options.dialect].solver_names_snapshots)
         if parsed.message.snapshot > 0 and writes:
             self.check()
@@ -132,6 +134,9 @@ class Snapshots:
         first = solver.group.rank == 0
         if first:
             solver.say(f"Snapshotting to {kind} file {name}.caffemodel{suffix}", f"solver.cpp:{606 if suffix else 596}")
+            if not self._swept:
+                _sweep(state.parent, Path(f"{self.prefix}_").name)
+                self._swept = True
             if state not in self._own:
                 _remove(state)
             self._write_weights(solver, self._root / f"{name}.caffemodel{suffix}")
@@ -176,6 +181,7 @@ class Snapshots:
         weights = read_weights(find_weights(state, path, self._root))
         beside = sidecar_path(path, solver.group)
         content = read_sidecar(beside, solver, state.iteration) if self._exact else None
+        solver.say("SGDSolver: restoring history", "sgd_solver.cpp:356")
         with context(file=path):
             solver.update.load_history([blob.array for blob in state.history])
         with context(file=weights.file):
@@ -204,6 +210,16 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise CaffeCompatError(f"cannot be replaced: {error.strerror}", file=path) from error
+
+
+def _sweep(folder: Path, start: str) -> None:
+    """Take away what a run of this prefix that was killed while it wrote has left: a net's size each time."""
+    kinds = r"\.(caffemodel|solverstate)(\.h5)?"
+    pattern = re.compile(rf"\.{re.escape(start)}iter_[0-9]+{kinds}\.[0-9a-f]{{16}}\.tmp")
+    with suppress(OSError):
+        for name in filter(pattern.fullmatch, os.listdir(folder)):
+            with suppress(OSError):
+                os.unlink(folder / name)
 
 
 def find_weights(state: SolverState, path: Path, root: Path | None = None) -> Path:

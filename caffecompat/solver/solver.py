@@ -190,11 +190,14 @@ class Solver:
             resume: a `.solverstate` to go on from.
 
         Raises:
-            CaffeCompatError: the loss is not finite, a record cannot be read, a snapshot cannot be written.
+            CaffeCompatError: the loss is not finite, a record cannot be read, a snapshot cannot be written; the last
+                is found out before the first iteration.
         """
         self._stopped = False
         self.say(f"Solving {self.net.graph.name}", "solver.cpp:308")
         self.say(f"Learning Rate Policy: {self.param.lr_policy}", "solver.cpp:309")
+        if self.param.snapshot_after_train and self.group.rank == 0:
+            self.snapshots.check()
         if resume is not None:
             self.restore(resume)
         for listener in self.listeners:

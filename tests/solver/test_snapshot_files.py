@@ -178,6 +178,20 @@ def test_the_own_state_stays_until_the_new_one_is_there(tmp_path, monkeypatch):
         assert latest(tmp_path / "net") == path
 
 
+def test_what_killed_runs_have_left_is_taken_away(tmp_path):
+    left = [f".net_iter_{n}.{kind}.0123456789abcdef.tmp" for n in (3, 40) for kind in ("caffemodel", "solverstate.h5")]
+    others = [".net2_iter_3.caffemodel.0123456789abcdef.tmp", ".net_iter_3.caffemodel.tmp", "net_iter_3.caffemodel"]
+    for name in left + others:
+        (tmp_path / name).write_bytes(b"part")
+    (tmp_path / "start").mkdir()
+    solver = tiny(tmp_path / "net")
+    solver.restore(tiny(tmp_path / "start" / "net").snapshot())
+    assert len(os.listdir(tmp_path)) == 8
+    solver.snapshot()
+    written = ["net_iter_0.caffemodel", "net_iter_0.solverstate", "start"]
+    assert sorted(os.listdir(tmp_path)) == sorted(others + written)
+
+
 # --- prefixes
 
 
@@ -228,10 +242,14 @@ def test_a_folder_that_is_not_there_or_takes_no_files(tmp_path):
         assert reason in caught.value.message
         assert caught.value.file == "my.prototxt"
         assert str(tmp_path / folder) in caught.value.hint
-    # Without `snapshot`, the original looks when it writes.
+    # Without `snapshot`, the original finds it out when the training is over.
     solver = tiny(tmp_path / "none" / "net")
     with pytest.raises(CaffeCompatError, match="cannot be written"):
         solver.snapshot()
+    with pytest.raises(CaffeCompatError, match="cannot be written"):
+        solver.solve()
+    assert solver.iteration == 0
+    tiny(tmp_path / "none" / "net", "snapshot_after_train: false").solve()
     assert sorted(os.listdir(tmp_path)) == ["file"]
 
 
