@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from caffecompat.formats import LayerWeights, ParsedNet, ParsedSolver, WeightBlob
 
-SOLVER_FIELDS = {"base_lr", "lr_policy", "max_iter", "net", "net_param", "solver_type", "train_net", "train_net_param"}
-NET_FIELDS = {"force_backward", "input", "input_dim", "input_shape", "layer", "layers"}
 HEAD = 4096
 CONTROL = frozenset(range(32)) - frozenset(b"\t\n\v\f\r")
 
@@ -53,8 +51,9 @@ def _is_binary(path: Path) -> bool:
 
 def _upgrade_text(old: Path, new: Path) -> list[str]:
     from caffecompat.formats import atomic_write, upgrade_net, upgrade_notes, upgrade_solver, write_text
+    from caffecompat.formats.either import read_net_or_solver
 
-    parsed = _read(old)
+    parsed = read_net_or_solver(old)
     upgraded = upgrade_solver(parsed) if _is_solver(parsed) else upgrade_net(parsed)  # type: ignore[arg-type]
     with atomic_write(new) as file:
         file.write(write_text(upgraded.message, upgraded.unknown).encode())
@@ -63,27 +62,6 @@ def _upgrade_text(old: Path, new: Path) -> list[str]:
 
 def _is_solver(parsed: ParsedNet | ParsedSolver) -> bool:
     return parsed.message.DESCRIPTOR.name == "SolverParameter"
-
-
-def _read(path: Path) -> ParsedNet | ParsedSolver:
-    """The file as a net, or as a solver if more of its fields are a solver's.
-
-    Raises:
-        FormatError: it is neither.
-    """
-    from caffecompat.errors import FormatError
-    from caffecompat.formats import read_text
-    from caffecompat.schema import caffe_pb2
-
-    net: ParsedNet = read_text(path, caffe_pb2.NetParameter)
-    names = [field.name for field in net.unknown if not field.path]
-    known = {field.name for field, _ in net.message.ListFields()}
-    if known & NET_FIELDS:
-        return net
-    if SOLVER_FIELDS.isdisjoint(names):
-        raise FormatError("expected a net or a solver, got a text without the fields of either", file=path)
-    solver: ParsedSolver = read_text(path, caffe_pb2.SolverParameter)
-    return solver
 
 
 def _upgrade_weights(old: Path, new: Path) -> list[str]:

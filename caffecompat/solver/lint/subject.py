@@ -10,23 +10,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from caffecompat.errors import CaffeCompatError, CaffeCompatWarning, FormatError, quoted
-from caffecompat.formats import read_text, read_weights, upgrade_net, upgrade_solver
+from caffecompat.formats import read_weights, upgrade_net, upgrade_solver
+from caffecompat.formats.either import read_net_or_solver
 from caffecompat.formats.parsed import ParsedNet, ParsedSolver, UnknownField
 from caffecompat.formats.unknown import hint_of
 from caffecompat.formats.weights import Weights
-from caffecompat.graph.rules import State, included
-from caffecompat.graph.spec import Graph, LayerSpec, Phase, Shape
+from caffecompat.graph.spec import Graph, LayerSpec, Shape
 from caffecompat.layers import build
 from caffecompat.layers.data import DataLayer
 from caffecompat.layers.picture_data import PictureData
 from caffecompat.net import Net
 from caffecompat.net.meanings import state_meanings
-from caffecompat.schema import LAYER_TYPES, caffe_pb2
+from caffecompat.schema import caffe_pb2
 from caffecompat.solver.lint.asked import Asked
 from caffecompat.solver.lint.files import missing_in, missing_nets, weight_paths
 from caffecompat.solver.lint.findings import Finding, Rule
+from caffecompat.solver.lint.phases import is_source, phases_of
 from caffecompat.solver.lint.reading import Read, look
-from caffecompat.solver.nets import TRAIN_FIELDS, Planned, planned_test_nets, planned_train_net
+from caffecompat.solver.nets import Planned, planned_test_nets, planned_train_net
 
 UNREADABLE = Rule("unreadable", "error", "A file must be what it is named as, and each value one that its field holds.")
 UNKNOWN_FIELD = Rule(
@@ -38,9 +39,6 @@ BROKEN_NET = Rule("broken-net", "error", "The layers of each phase must make a n
 NOT_CHECKED = Rule("not-checked", "info", "Without the size of its input the shapes of a net are not known.")
 TOLD = Rule("told", "warning", "What a run would warn of.")
 RULES = (UNREADABLE, UNKNOWN_FIELD, PASSED_OVER, BAD_SOLVER, BROKEN_NET, NOT_CHECKED, TOLD)
-
-NET_FIELDS = frozenset(("layer", "layers", "input"))
-SOLVER_FIELDS = frozenset((*TRAIN_FIELDS, "base_lr", "lr_policy", "max_iter", "solver_type", "test_net"))
 
 
 @dataclass
@@ -102,7 +100,7 @@ def read_subject(path: Path, asked: Asked) -> Subject:
     subject = Subject(str(path), asked)
     try:
         with _told(subject):
-            parsed = read_solver_or_net(path)
+            parsed = read_net_or_solver(path)
             if isinstance(parsed.message, caffe_pb2.SolverParameter):
                 _add_solver(subject, upgrade_solver(parsed))
             else:
@@ -111,22 +109,6 @@ def read_subject(path: Path, asked: Asked) -> Subject:
         error.add_context(file=path)
         subject.findings.append(UNREADABLE.of(error))
     return subject
-
-
-def read_solver_or_net(path: Path) -> ParsedSolver | ParsedNet:
-    """The file as what it is, in the form of its age.
-
-    Raises:
-        FormatError: it is neither.
-        SchemaError: a value that its field cannot hold.
-    """
-    net: ParsedNet = read_text(path, caffe_pb2.NetParameter)
-    if not NET_FIELDS.isdisjoint(descriptor.name for descriptor, _ in net.message.ListFields()):
-        return net
-    if SOLVER_FIELDS.isdisjoint(unknown.name for unknown in net.unknown if not unknown.path):
-        raise FormatError("expected a solver or a net, got a text without the fields of either", file=path)
-    solver: ParsedSolver = read_text(path, caffe_pb2.SolverParameter)
-    return solver
 
 
 @contextmanager
@@ -190,7 +172,7 @@ def _add_net_file(subject: Subject, parsed: ParsedNet) -> None:
     """The net, in each of its phases."""
     _read_weights(subject, None)
     options = subject.asked.options
-    for phase in _phases(subject, parsed):
+    for phase in phases_of(parsed, subject.asked):
         training = phase == "TRAIN"
         number = caffe_pb2.TRAIN if training else caffe_pb2.TEST
         state = caffe_pb2.NetState(phase=number, level=options.level, stage=options.stages)
@@ -199,29 +181,6 @@ def _add_net_file(subject: Subject, parsed: ParsedNet) -> None:
             subject.train = net
         elif net is not None:
             subject.tests.append(net)
-
-
-def _phases(subject: Subject, parsed: ParsedNet) -> list[Phase]:
-    """The phases that a net is for: those in which it has data, or one if no rule tells them apart."""
-    if subject.asked.phase is not None:
-        return [subject.asked.phase]
-    options = subject.asked.options
-    both: tuple[Phase, ...] = ("TRAIN", "TEST")
-    kept = {}
-    for phase in both:
-        state = State.of(parsed.message, phase, options.level, options.stages)
-        kept[phase] = [index for index, layer in enumerate(parsed.message.layer) if included(layer, state)]
-    if kept["TRAIN"] == kept["TEST"]:
-        types = {layer.type for layer in parsed.message.layer} & set(LAYER_TYPES)
-        reads = any(LAYER_TYPES[name].data and name != "Input" for name in types)
-        return ["TRAIN"] if reads and any(LAYER_TYPES[name].loss for name in types) else ["TEST"]
-    return [phase for phase in both if any(_is_source(parsed.message.layer[index]) for index in kept[phase])] or [
-        "TEST"
-    ]
-
-
-def _is_source(layer: caffe_pb2.LayerParameter) -> bool:
-    return layer.type in LAYER_TYPES and LAYER_TYPES[layer.type].data
 
 
 @contextmanager
@@ -257,7 +216,7 @@ def _linted(subject: Subject, planned: Planned, number: int | None) -> LintedNet
 def _unknown_fields(parsed: ParsedNet, ignored: Sequence[str]) -> Iterator[Finding]:
     for unknown in parsed.unknown:
         layer = parsed.message.layer[int(unknown.path[1])] if unknown.path[:1] == ("layer",) else None
-        computes = layer is not None and not _is_source(layer)
+        computes = layer is not None and not is_source(layer)
         hint, text = hint_of(unknown, "NetParameter"), f"unknown field {quoted(unknown.name)}"
         name = None if layer is None else layer.name
         if computes and unknown.name not in ignored:
