@@ -6,6 +6,7 @@ Source of the rules: ComputeAP of the SSD branch, bbox_util.cpp.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,21 @@ def average_precision(scores: Array, true: Array, positives: int, version: str =
     return float((steps * precision).sum())
 
 
+@dataclass(frozen=True)
+class Detected:
+    """The detections of a class that count.
+
+    Attributes:
+        scores: (N,) float32.
+        true: (N,) whether each is right.
+        positives: how many boxes there are to find.
+    """
+
+    scores: Array
+    true: Array
+    positives: int
+
+
 class AveragePrecisions:
     """What rows of DetectionEvaluate, gathered over many passes, come to. (Solver::TestDetection of the SSD branch.).
 
@@ -90,15 +106,21 @@ class AveragePrecisions:
 
         Detections that are neither right nor wrong, as those of difficult boxes, do not count.
         """
+        return {
+            label: average_precision(own.scores, own.true, own.positives, self._version)
+            for label, own in self.of_labels().items()
+        }
+
+    def of_labels(self) -> dict[int, Detected]:
+        """Of each class that the rows state a number of boxes for, what `by_label` computes from."""
         rows = np.concatenate(self._rows) if self._rows else np.empty((0, ROW), np.float32)
         stated = rows[rows[:, 0] == -1]
         detections = rows[(rows[:, 0] != -1) & ((rows[:, 3] != 0) | (rows[:, 4] != 0))]
-        precisions = {}
+        found = {}
         for label in sorted({int(label) for label in stated[:, 1]}):
             own = detections[detections[:, 1] == label]
-            positives = int(stated[stated[:, 1] == label, 2].sum())
-            precisions[label] = average_precision(own[:, 2], own[:, 3] != 0, positives, self._version)
-        return precisions
+            found[label] = Detected(own[:, 2], own[:, 3] != 0, int(stated[stated[:, 1] == label, 2].sum()))
+        return found
 
 
 def mean_of(precisions: Mapping[int, float]) -> float:
