@@ -10,25 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from caffecompat.errors import UnsupportedError, UsageError, quoted, shown
 from caffecompat.formats import atomic_write
-from caffecompat.solver.log_reader import Curve, RunLog
+from caffecompat.solver.log_curves import Floats, arrays, output_name, train_losses
+from caffecompat.solver.log_reader import RunLog
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FORMATS = (".png", ".svg", ".pdf")
 MAX_TESTS = 12
-# A loss beyond this has diverged: drawn, it would leave everything else a flat line.
-DIVERGED = 1e30
 # Values that lie further apart than this are drawn on a logarithmic axis.
 WIDE = 100.0
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2", "#bcbd22", "#7f7f7f")
 GREY = "#555555"
-
-Floats = npt.NDArray[np.float64]
+THIN: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.45}
+THICK: dict[str, Any] = {"linewidth": 1.8}
 
 
 @dataclass(frozen=True)
@@ -112,61 +110,18 @@ def _lines_of(log: RunLog, index: int, count: int, notes: list[str]) -> list[_Li
     of = f" ({shown(log.file.name)})" if count > 1 else ""
     own = COLOURS[index % len(COLOURS)] if count > 1 else None
     lines = []
-    for name, (x, y), style in _train_losses(log):
-        lines.append(_Line(name + of, x, y, "loss", {"color": own or COLOURS[0], **style}))
-    tests = [(_test_name(output.net, output.name), output.curve, output.is_loss) for output in log.tests]
-    tests += [(_test_name(net, "total loss"), curve, True) for net, curve in sorted(log.test_loss.items())]
+    for loss in train_losses(log):
+        style = {"color": own or COLOURS[0], **(THIN if loss.faint else THICK)}
+        lines.append(_Line(loss.name + of, loss.x, loss.y, "loss", style))
+    tests = [(output_name(output.net, output.name), output.curve, output.is_loss) for output in log.tests]
+    tests += [(output_name(net, "total loss"), curve, True) for net, curve in sorted(log.test_loss.items())]
     for number, (name, curve, is_loss) in enumerate(tests[:MAX_TESTS], 1):
         style = {"linestyle": "--" if is_loss else "-.", "marker": "o" if is_loss else "^", "markersize": 3.5}
         style["color"] = own or COLOURS[number % len(COLOURS)]
-        lines.append(_Line(name + of, *_values(curve), "loss" if is_loss else "score", style))
+        lines.append(_Line(name + of, *arrays(curve), "loss" if is_loss else "score", style))
     if len(tests) > MAX_TESTS:
         notes.append(f"{log.file}: {len(tests)} test outputs, of which the first {MAX_TESTS} are drawn")
     if log.rate:
         style = {"color": own or GREY, "linewidth": 0.7, "alpha": 0.7, "drawstyle": "steps-post"}
-        lines.append(_Line("learning rate" + of, *_values(log.rate), "rate", style))
+        lines.append(_Line("learning rate" + of, *arrays(log.rate), "rate", style))
     return lines
-
-
-def _train_losses(log: RunLog) -> list[tuple[str, tuple[Floats, Floats], dict[str, Any]]]:
-    """The loss as it is, thin, and averaged: by the solver, or here where the solver does not (`average_loss: 1`)."""
-    thin, thick = {"linewidth": 0.8, "alpha": 0.45}, {"linewidth": 1.8}
-    smoothed = _values(log.smoothed)
-    if not log.smoothed:
-        return []
-    single = _values(log.loss)
-    if log.loss and not _same(single, smoothed):
-        return [("loss", single, thin), ("loss, averaged by the solver", smoothed, thick)]
-    window = len(smoothed[0]) // 20
-    if window < 2:
-        return [("loss", smoothed, thick)]
-    mean = (smoothed[0], _running_mean(smoothed[1], window))
-    return [("loss", smoothed, thin), (f"loss, mean of {window} values", mean, thick)]
-
-
-def _same(one: tuple[Floats, Floats], other: tuple[Floats, Floats]) -> bool:
-    """Whether two curves are the same at the iterations they share, in the digits that a log has."""
-    _, first, second = np.intersect1d(one[0], other[0], return_indices=True)
-    return bool(np.allclose(one[1][first], other[1][second], rtol=1e-4, equal_nan=True))
-
-
-def _running_mean(values: Floats, window: int) -> Floats:
-    """The mean of the last `window` values, of those that are finite."""
-    finite = np.isfinite(values)
-    sums = np.concatenate(([0.0], np.cumsum(np.where(finite, values, 0.0))))
-    counts = np.concatenate(([0], np.cumsum(finite)))
-    end = np.arange(1, len(values) + 1)
-    start = np.maximum(end - window, 0)
-    found = counts[end] - counts[start]
-    means = (sums[end] - sums[start]) / np.maximum(found, 1)
-    return np.where(found > 0, means, np.nan)
-
-
-def _values(curve: Curve) -> tuple[Floats, Floats]:
-    """A curve as arrays; what is no finite number, or has diverged, is a gap."""
-    values = np.array(curve.values, np.float64)
-    return np.array(curve.iterations, np.float64), np.where(np.abs(values) < DIVERGED, values, np.nan)
-
-
-def _test_name(net: int, name: str) -> str:
-    return f"test {shown(name)}" if net == 0 else f"test #{net} {shown(name)}"
