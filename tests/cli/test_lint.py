@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,15 @@ def test_weights_of_the_command_take_the_place_of_the_solvers(folder):
     assert "nothing.caffemodel" not in result.stdout
     assert "one.caffemodel: error: weights that are not there [missing-weights]\n" in result.stdout
     assert "two.caffemodel: error: weights that are not there [missing-weights]\n" in result.stdout
+
+
+def test_help_imports_no_torch():
+    command = [sys.executable, "-X", "importtime", "-m", "caffecompat", "lint", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout.startswith("Usage:")
+    imported = {line.rsplit("|", 1)[1].strip() for line in result.stderr.splitlines() if "|" in line}
+    assert "click" in imported
+    assert not imported & {"torch", "cv2", "numpy"}
 
 
 def test_list_rules():
