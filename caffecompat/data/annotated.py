@@ -2,14 +2,16 @@
 
 Source of the rules: annotated_data_layer.cpp and data_transformer.cpp of the SSD branch: distort, expand, sample.
 Only what is cut out is computed: the canvas that an expanded picture lies on is never filled beyond it, and colours
-change only where they are kept. The original encodes the picture as JPEG after each of the three; here it stays as
-it is.
+change only where they are kept. The original encodes the picture as JPEG after each of the three; here that is done
+after the last of them only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,16 +20,34 @@ from google.protobuf.message import DecodeError
 from caffecompat.data.annotations import BOX, WHOLE, project, read_annotations
 from caffecompat.data.datum import Datum, read_datum
 from caffecompat.data.distortion import distort
+from caffecompat.data.geometry import MAX_PIXELS
 from caffecompat.data.images import Image
-from caffecompat.data.sampling import sample_frame
+from caffecompat.data.sampling import Samplers
 from caffecompat.data.source import Floats
-from caffecompat.errors import FormatError, UnsupportedError
+from caffecompat.errors import FormatError, ShapeError, UnsupportedError
 from caffecompat.formats.wire import BYTES, VARINT, Wire, tag
 from caffecompat.schema import caffe_pb2
 
 _DATUM, _TYPE, _GROUP = tag(1, BYTES), tag(2, VARINT), tag(3, BYTES)
 # An expanded picture of ratio r is its size times r rounded down; below this ratio the original leaves it as it is.
 _LEAST_RATIO = 1e-2
+# Of a JPEG.
+MAX_SIDE = 65500
+# The sides of the blocks that a JPEG is made of, where colours have half the resolution.
+_BLOCK = 16
+_BLACK = np.zeros(1, np.uint8)
+
+
+class Margins(NamedTuple):
+    """How many rows and columns lie around a picture."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+NO_MARGINS = Margins(0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -107,7 +127,7 @@ class Augmenter:
     """
 
     def __init__(self, param: caffe_pb2.TransformationParameter, samplers: Sequence[caffe_pb2.BatchSampler]) -> None:
-        self._samplers = list(samplers)
+        self._sample = Samplers(samplers)
         self._distort = param.distort_param if param.HasField("distort_param") else None
         self._expand = param.expand_param if param.HasField("expand_param") else None
         self._emit = param.emit_constraint if param.HasField("emit_constraint") else None
@@ -125,12 +145,14 @@ class Augmenter:
         canvas = self._canvas(height, width, random)
         if canvas != Canvas(height, width):
             rows = project(rows, canvas.frame(height, width), self._emit)
-        frame = sample_frame(self._samplers, rows[:, BOX], random)
+        frame = self._sample(rows[:, BOX], random)
         if frame is not None:
             frame = np.clip(frame, 0, 1)
             rows = project(rows, frame, self._emit)
-        cut = self._cut(image, canvas, WHOLE if frame is None else frame, random)
-        return cut if frame is None else as_jpeg(cut), rows
+        part, margins = self._cut(image, canvas, WHOLE if frame is None else frame, random)
+        colour = self._margin(image)
+        cut = with_margins(part, margins, colour) if frame is None else as_jpeg(part, margins, colour)
+        return cut, rows
 
     def _canvas(self, height: int, width: int, random: np.random.Generator) -> Canvas:
         """The canvas of an expansion; the picture's own size if it is not expanded."""
@@ -139,29 +161,31 @@ class Augmenter:
             return Canvas(height, width)
         ratio = random.uniform(1, param.max_expand_ratio)
         rows, columns = int(height * ratio), int(width * ratio)
+        if rows * columns > MAX_PIXELS or max(rows, columns) > MAX_SIDE:
+            raise ShapeError(
+                f"a picture of {height}x{width} would be expanded to {rows}x{columns}",
+                hint=f"lower max_expand_ratio, {param.max_expand_ratio:g}",
+            )
         top, left = random.uniform(0, rows - height), random.uniform(0, columns - width)
         return Canvas(rows, columns, int(top), int(left))
 
-    def _cut(self, image: Image, canvas: Canvas, frame: Floats, random: np.random.Generator) -> Image:
-        """The pixels of a frame of the canvas."""
+    def _cut(self, image: Image, canvas: Canvas, frame: Floats, random: np.random.Generator) -> tuple[Image, Margins]:
+        """The pixels of the picture in a frame of the canvas, and how much of the canvas is around them."""
         corners = frame * np.array([canvas.width, canvas.height, canvas.width, canvas.height], np.float32)
         left, top = int(corners[0]), int(corners[1])
         # The original stops where a frame is narrower than a pixel.
         width, height = max(int(corners[2] - corners[0]), 1), max(int(corners[3] - corners[1]), 1)
-        # In coordinates of the picture, and the part of it that is there.
-        top, left = top - canvas.top, left - canvas.left
-        first_row, last_row = max(top, 0), max(min(top + height, image.shape[0]), 0)
-        first_column, last_column = max(left, 0), max(min(left + width, image.shape[1]), 0)
-        part = image[first_row:last_row, first_column:last_column]
-        if self._distort is not None and part.size:
+        rows, above, below = _overlap(top - canvas.top, height, image.shape[0])
+        columns, before, behind = _overlap(left - canvas.left, width, image.shape[1])
+        part = image[rows, columns]
+        if not part.size:
+            # Nothing but canvas: a pixel of it, and the rest as margins.
+            part = np.empty((1, 1, *image.shape[2:]), np.uint8)
+            part[...] = self._margin(image)
+            return part, Margins(0, height - 1, 0, width - 1)
+        if self._distort is not None:
             part = distort(np.ascontiguousarray(part), self._distort, random)
-        if part.shape[:2] == (height, width):
-            return part
-        cut = np.empty((height, width, *image.shape[2:]), np.uint8)
-        cut[...] = self._margin(image)
-        if part.size:
-            cut[first_row - top : last_row - top, first_column - left : last_column - left] = part
-        return cut
+        return part, Margins(above, below, before, behind)
 
     def _margin(self, image: Image) -> Image:
         """The colour of the canvas: the mean values, else black."""
@@ -170,7 +194,56 @@ class Augmenter:
         return np.asarray(values if len(values) == channels else values[:1], np.uint8)
 
 
-def as_jpeg(image: Image) -> Image:
-    """A picture as it is after it was encoded as JPEG, as OpenCV does by default, and decoded."""
-    _, encoded = cv2.imencode(".jpg", image)
-    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED), np.uint8)
+def _overlap(start: int, length: int, size: int) -> tuple[slice, int, int]:
+    """What of 0 to `size` a stretch covers, and how much of it lies before and behind that."""
+    first, last = max(start, 0), max(min(start + length, size), 0)
+    return slice(first, last), first - start, start + length - last
+
+
+def with_margins(part: Image, margins: Margins, colour: Image) -> Image:
+    """A picture with margins of a colour (channels,) around it."""
+    if not any(margins):
+        return part
+    values = [float(value) for value in colour] * (4 if len(colour) == 1 else 1)
+    return np.asarray(cv2.copyMakeBorder(part, *margins, cv2.BORDER_CONSTANT, value=values), np.uint8)
+
+
+def as_jpeg(part: Image, margins: Margins = NO_MARGINS, colour: Image = _BLACK) -> Image:
+    """A picture as it is after it was given margins, encoded as JPEG, as OpenCV does by default, and decoded.
+
+    JPEG works on blocks, and only where colours are brought back to full size does a block depend on its neighbours. So
+    of large margins no more is encoded than the block beside the picture's: beyond, they all come out as one does.
+    """
+    height = margins.top + part.shape[0] + margins.bottom
+    width = margins.left + part.shape[1] + margins.right
+    top, bottom = _spared(margins.top, part.shape[0], height)
+    left, right = _spared(margins.left, part.shape[1], width)
+    near = Margins(margins.top - top, margins.bottom - bottom, margins.left - left, margins.right - right)
+    cut = _through_jpeg(with_margins(part, near, colour))
+    if not (top or bottom or left or right):
+        return cut
+    return with_margins(cut, Margins(top, bottom, left, right), _colour_through_jpeg(colour.tobytes(), part.shape[2:]))
+
+
+def _spared(before: int, size: int, whole: int) -> tuple[int, int]:
+    """How much of the margins need not be encoded: whole blocks, all but the one next to the picture's."""
+    start = max(before // _BLOCK - 1, 0) * _BLOCK
+    stop = (-(-(before + size) // _BLOCK) + 1) * _BLOCK
+    return start, max(whole - stop, 0)
+
+
+@lru_cache(64)
+def _colour_through_jpeg(colour: bytes, channels: tuple[int, ...]) -> Image:
+    """What a colour (channels,) becomes in blocks of nothing else."""
+    block = np.empty((_BLOCK, _BLOCK, *channels), np.uint8)
+    block[...] = np.frombuffer(colour, np.uint8)
+    return np.atleast_1d(_through_jpeg(block)[0, 0])
+
+
+def _through_jpeg(image: Image) -> Image:
+    try:
+        _, encoded = cv2.imencode(".jpg", image)
+        return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED), np.uint8)
+    except cv2.error as error:
+        size = f"{image.shape[0]}x{image.shape[1]}"
+        raise FormatError(f"a picture of {size} pixels cannot be encoded as JPEG: {error.err}") from error

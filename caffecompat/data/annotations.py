@@ -21,6 +21,7 @@ ROW = 7
 LABEL, INSTANCE, DIFFICULT = 0, 1, 6
 BOX = slice(2, 6)
 WHOLE = np.array([0, 0, 1, 1], np.float32)
+_ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 def read_annotations(groups: Iterable[caffe_pb2.AnnotationGroup]) -> Floats:
@@ -63,27 +64,33 @@ def project(rows: Floats, frame: Floats, emit: caffe_pb2.EmitConstraint | None =
         float32 (M, 7), the boxes in the coordinates of the frame.
     """
     boxes = rows[:, BOX]
-    inside = ((boxes[:, :2] < frame[2:]) & (boxes[:, 2:] > frame[:2])).all(1)
+    low, high = frame[:2], frame[2:]
+    inside = ((boxes[:, :2] < high) & (boxes[:, 2:] > low)).all(1)
     if emit is not None:
         inside &= _emitted(boxes, frame, emit)
     kept: Floats = rows[inside]
-    low, size = np.tile(frame[:2], 2), np.tile(frame[2:] - frame[:2], 2)
-    kept[:, BOX] = np.clip((kept[:, BOX] - low) / size, 0, 1)
+    size = high - low
+    for corner in (slice(2, 4), slice(4, 6)):
+        kept[:, corner] = np.minimum(np.maximum((kept[:, corner] - low) / size, _ZERO), _ONE)
     visible: Floats = kept[areas(kept[:, BOX]) > 0]
     return visible
 
 
 def areas(boxes: Floats) -> Floats:
     """The areas of boxes (..., 4); 0 of those whose corners are the wrong way round."""
-    sides = np.maximum(boxes[..., 2:] - boxes[..., :2], np.float32(0))
-    return np.asarray(sides[..., 0] * sides[..., 1], np.float32)
+    return _area(boxes[..., 0], boxes[..., 1], boxes[..., 2], boxes[..., 3])
 
 
 def intersections(first: Floats, second: Floats) -> Floats:
     """The areas that boxes (..., 4) have in common, broadcast against each other."""
-    low = np.maximum(first[..., :2], second[..., :2])
-    high = np.minimum(first[..., 2:], second[..., 2:])
-    return areas(np.concatenate([low, high], -1))
+    low = [np.maximum(first[..., axis], second[..., axis]) for axis in (0, 1)]
+    high = [np.minimum(first[..., axis], second[..., axis]) for axis in (2, 3)]
+    return _area(*low, *high)
+
+
+def _area(xmin: Floats, ymin: Floats, xmax: Floats, ymax: Floats) -> Floats:
+    # Axis by axis: an axis of 4 values at the end makes NumPy slow.
+    return np.asarray(np.maximum(xmax - xmin, _ZERO) * np.maximum(ymax - ymin, _ZERO), np.float32)
 
 
 def coverage(boxes: Floats, frame: Floats) -> Floats:

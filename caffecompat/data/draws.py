@@ -63,7 +63,7 @@ class Draws:
     def state(self) -> dict[str, Any]:
         """Where the stream is, as JSON holds it."""
         _, key, position, *_ = self._generator.get_state(legacy=True)
-        return {"key": [int(word) for word in key], "position": int(position)}
+        return {"key": np.asarray(key).tolist(), "position": int(position)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from where `state` was taken.

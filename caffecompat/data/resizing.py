@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 
 from caffecompat.data.draws import Draws
 from caffecompat.data.geometry import MAX_PIXELS, Layout, Resize, Size, layout
 from caffecompat.data.images import Image
+from caffecompat.data.source import Floats
 from caffecompat.errors import FormatError, ShapeError
 from caffecompat.graph.spec import LayerSpec
 from caffecompat.schema import caffe_pb2
@@ -93,10 +96,16 @@ class Resizer:
 
 def roll_die(draws: Draws, sides: int) -> int:
     """An index below `sides`, each as likely: roll_weighted_die of equal weights, drawn from the thread's generator."""
-    cumulative = np.add.accumulate(np.full(sides, np.float32(1) / np.float32(sides), np.float32))
-    # boost::uniform_real, up to and including the last of them.
-    top = np.nextafter(cumulative[-1], np.float32(np.inf))
+    cumulative, top = _faces(sides)
     value = top
     while value >= top:
         value = np.float32(draws()) / np.float32(2**32) * top
-    return min(int(np.searchsorted(cumulative, value)), sides - 1)
+    return min(int(cumulative.searchsorted(value)), sides - 1)
+
+
+@cache
+def _faces(sides: int) -> tuple[Floats, np.float32]:
+    """The cumulative weights of the sides, and up to where a number is drawn."""
+    cumulative = np.add.accumulate(np.full(sides, np.float32(1) / np.float32(sides), np.float32))
+    # boost::uniform_real, up to and including the last of them.
+    return cumulative, np.nextafter(cumulative[-1], np.float32(np.inf))

@@ -5,7 +5,7 @@ Source of the rules: sampler.cpp of the SSD branch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,10 @@ from caffecompat.graph.spec import LayerSpec
 from caffecompat.schema import caffe_pb2
 
 MAX_TRIALS = 100_000
+# So many trials are made at once.
+MAX_TOGETHER = 4096
+
+Measure = Callable[[Floats, Floats], Floats]
 
 
 def check_samplers(spec: LayerSpec) -> None:
@@ -37,31 +41,67 @@ def check_samplers(spec: LayerSpec) -> None:
             )
 
 
-def sample_frame(
-    samplers: Iterable[caffe_pb2.BatchSampler], boxes: Floats, random: np.random.Generator
-) -> Floats | None:
-    """One of the frames that the samplers find, each as likely; None if they find none.
+class Samplers:
+    """The batch samplers of a layer.
+
+    All trials of all samplers are made at once, unless they are very many: a call of NumPy costs more than a trial.
 
     Args:
-        samplers: the batch samplers of a layer.
-        boxes: (N, 4) the boxes of the picture.
-        random: where the numbers come from.
+        samplers: the samplers; those that do not `use_original_image` find nothing.
     """
-    found = [
-        frames for sampler in samplers if sampler.use_original_image for frames in [_found(sampler, boxes, random)]
-    ]
-    frames = np.concatenate(found) if found else np.empty((0, 4), np.float32)
-    if not len(frames):
-        return None
-    chosen: Floats = frames[random.integers(len(frames))]
-    return chosen
+
+    def __init__(self, samplers: Iterable[caffe_pb2.BatchSampler]) -> None:
+        used = [sampler for sampler in samplers if sampler.use_original_image and sampler.max_trials]
+        together = sum(sampler.max_trials for sampler in used) <= MAX_TOGETHER
+        self._groups = [_Group(group) for group in ([used] if together else [[each] for each in used]) if group]
+
+    def __call__(self, boxes: Floats, random: np.random.Generator) -> Floats | None:
+        """One of the frames (4,) that the samplers find, each as likely; None if they find none.
+
+        Args:
+            boxes: (N, 4) the boxes of the picture.
+            random: where the numbers come from.
+        """
+        found = [group(boxes, random) for group in self._groups]
+        frames = found[0] if len(found) == 1 else np.concatenate([np.empty((0, 4), np.float32), *found])
+        if not len(frames):
+            return None
+        chosen: Floats = frames[random.integers(len(frames))]
+        return chosen
 
 
-def _found(sampler: caffe_pb2.BatchSampler, boxes: Floats, random: np.random.Generator) -> Floats:
-    """The frames of one sampler: of `max_trials`, the first `max_sample` that meet its constraint."""
-    frames = draw_frames(sampler.sampler, sampler.max_trials, random)
-    frames = frames[satisfied(frames, boxes, sampler.sample_constraint)]
-    return frames[: sampler.max_sample] if sampler.HasField("max_sample") else frames
+class _Group:
+    """Samplers whose trials are made at once."""
+
+    def __init__(self, samplers: Sequence[caffe_pb2.BatchSampler]) -> None:
+        counts = [sampler.max_trials for sampler in samplers]
+        self._ranges = np.repeat([_ranges(sampler.sampler) for sampler in samplers], counts, 0).T.copy()
+        self._ends = np.cumsum(counts)
+        self._most = [sampler.max_sample if sampler.HasField("max_sample") else None for sampler in samplers]
+        bounds = [_bounds(sampler.sample_constraint) for sampler in samplers]
+        self._measures = {measure for measure, _, _ in bounds if measure is not None}
+        # Of each trial: which measure counts, and between which bounds.
+        self._which = {
+            measure: np.repeat([one == measure for one, _, _ in bounds], counts) for measure in self._measures
+        }
+        self._low = np.repeat(np.array([low for _, low, _ in bounds], np.float32), counts)[:, None]
+        self._high = np.repeat(np.array([high for _, _, high in bounds], np.float32), counts)[:, None]
+        self._free = np.repeat([measure is None for measure, _, _ in bounds], counts)
+
+    def __call__(self, boxes: Floats, random: np.random.Generator) -> Floats:
+        """The frames of all: of the `max_trials` of each, the first `max_sample` that meet its constraint."""
+        frames = _place(self._ranges, random)
+        kept = self._free.copy()
+        for measure in self._measures:
+            values = measure(frames[:, None], boxes[None])
+            kept |= self._which[measure] & ((values >= self._low) & (values <= self._high)).any(1)
+        places = kept.nonzero()[0]
+        ends = places.searchsorted(self._ends).tolist()
+        chosen = [
+            places[start : end if most is None else min(end, start + most)]
+            for start, end, most in zip([0, *ends], ends, self._most, strict=False)
+        ]
+        return np.asarray(frames[np.concatenate(chosen)], np.float32)
 
 
 def draw_frames(sampler: caffe_pb2.Sampler, count: int, random: np.random.Generator) -> Floats:
@@ -69,43 +109,64 @@ def draw_frames(sampler: caffe_pb2.Sampler, count: int, random: np.random.Genera
 
     The aspect ratio is brought between scale**2 and 1 / scale**2, so that no side is longer than the picture's.
     """
-    drawn = random.random((count, 4), np.float32)
-    scale = sampler.min_scale + drawn[:, 0] * np.float32(sampler.max_scale - sampler.min_scale)
-    aspect = sampler.min_aspect_ratio + drawn[:, 1] * np.float32(sampler.max_aspect_ratio - sampler.min_aspect_ratio)
-    root = np.sqrt(np.clip(aspect, scale**2, 1 / scale**2))
-    sides = np.stack([scale * root, scale / root], 1)
-    low = drawn[:, 2:] * (1 - sides)
-    return np.concatenate([low, low + sides], 1).astype(np.float32)
+    return _place(np.repeat(_ranges(sampler)[:, None], count, 1), random)
+
+
+def _ranges(sampler: caffe_pb2.Sampler) -> Floats:
+    """The least scale, the width of its range, the least aspect ratio, the width of its range."""
+    scales = (sampler.min_scale, sampler.max_scale - sampler.min_scale)
+    return np.array([*scales, sampler.min_aspect_ratio, sampler.max_aspect_ratio - sampler.min_aspect_ratio], "f4")
+
+
+def _place(ranges: Floats, random: np.random.Generator) -> Floats:
+    """A frame (T, 4) for each column of ranges (4, T)."""
+    count = ranges.shape[1]
+    drawn = random.random((4, count), np.float32)
+    scale = ranges[0] + drawn[0] * ranges[1]
+    square = scale * scale
+    root = np.sqrt(np.clip(ranges[2] + drawn[1] * ranges[3], square, 1 / square))
+    frames = np.empty((count, 4), np.float32)
+    for axis, side in enumerate((scale * root, scale / root)):
+        low = drawn[axis + 2] * (1 - side)
+        frames[:, axis], frames[:, axis + 2] = low, low + side
+    return frames
 
 
 def satisfied(frames: Floats, boxes: Floats, constraint: caffe_pb2.SampleConstraint) -> npt.NDArray[np.bool_]:
-    """Which frames (N, 4) meet a constraint with any of the boxes: SatisfySampleConstraint.
+    """Which frames (N, 4) meet a constraint with any of the boxes: SatisfySampleConstraint."""
+    measure, low, high = _bounds(constraint)
+    if measure is None:
+        return np.ones(len(frames), bool)
+    values = measure(frames[:, None], boxes[None])
+    return np.asarray(((values >= np.float32(low)) & (values <= np.float32(high))).any(1))
+
+
+def _bounds(constraint: caffe_pb2.SampleConstraint) -> tuple[Measure | None, float, float]:
+    """What of a frame and a box counts, and its bounds.
 
     The original looks at three kinds of bounds, one after the other. A box that keeps the first kind that is stated
     satisfies it, whatever the others say: so the others never count.
     """
-    kinds = (
-        ("jaccard_overlap", _jaccard),
-        ("sample_coverage", lambda frames, boxes: _ratio(intersections(frames, boxes), areas(frames))),
-        ("object_coverage", lambda frames, boxes: _ratio(intersections(frames, boxes), areas(boxes))),
-    )
-    for name, measure in kinds:
+    for name, measure in (("jaccard_overlap", _jaccard), ("sample_coverage", _sample), ("object_coverage", _object)):
         least, most = f"min_{name}", f"max_{name}"
-        if not constraint.HasField(least) and not constraint.HasField(most):
-            continue
-        values = measure(frames[:, None], boxes[None])
-        kept = np.ones(values.shape, bool)
-        if constraint.HasField(least):
-            kept &= values >= np.float32(getattr(constraint, least))
-        if constraint.HasField(most):
-            kept &= values <= np.float32(getattr(constraint, most))
-        return np.asarray(kept.any(1))
-    return np.ones(len(frames), bool)
+        if constraint.HasField(least) or constraint.HasField(most):
+            low = getattr(constraint, least) if constraint.HasField(least) else -np.inf
+            high = getattr(constraint, most) if constraint.HasField(most) else np.inf
+            return measure, low, high
+    return None, -np.inf, np.inf
 
 
 def _jaccard(frames: Floats, boxes: Floats) -> Floats:
     common = intersections(frames, boxes)
     return _ratio(common, areas(frames) + areas(boxes) - common)
+
+
+def _sample(frames: Floats, boxes: Floats) -> Floats:
+    return _ratio(intersections(frames, boxes), areas(frames))
+
+
+def _object(frames: Floats, boxes: Floats) -> Floats:
+    return _ratio(intersections(frames, boxes), areas(boxes))
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:

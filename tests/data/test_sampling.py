@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
-from caffecompat.data.sampling import draw_frames, sample_frame, satisfied
+from caffecompat.data.sampling import Samplers, draw_frames, satisfied
 from caffecompat.errors import GraphError
 from caffecompat.formats import parse_net
 from caffecompat.graph import build_graph
@@ -117,20 +117,46 @@ def test_at_most_max_sample_frames_of_each_sampler_are_chosen_from():
     boxes = np.array([[0.4, 0.4, 0.6, 0.6]], np.float32)
     whole = sampler_of("max_sample: 1 max_trials: 1")
     small = sampler_of("sampler { min_scale: 0.1 max_scale: 0.2 } max_trials: 50")
-    random = np.random.default_rng(1)
-    found = [sample_frame([whole, small], boxes, random) for _ in range(2000)]
+    random, samplers = np.random.default_rng(1), Samplers([whole, small])
+    found = [samplers(boxes, random) for _ in range(2000)]
     share = np.mean([(frame == [0, 0, 1, 1]).all() for frame in found])
     assert share == pytest.approx(1 / 51, abs=0.012)
-    one = [sample_frame([whole, sampler_of("sampler { max_scale: 0.2 min_scale: 0.1 } max_sample: 1")], boxes, random)]
+    one = [Samplers([whole, sampler_of("sampler { max_scale: 0.2 min_scale: 0.1 } max_sample: 1")])(boxes, random)]
     assert one[0].shape == (4,)
+
+
+def test_samplers_of_very_many_trials():
+    many = sampler_of("sampler { min_scale: 0.1 max_scale: 0.2 } max_trials: 9000")
+    whole, random = sampler_of("max_trials: 3000 max_sample: 3000"), np.random.default_rng(2)
+    samplers = Samplers([many, whole])
+    found = [samplers(np.empty((0, 4), np.float32), random) for _ in range(400)]
+    assert np.mean([(frame == [0, 0, 1, 1]).all() for frame in found]) == pytest.approx(0.25, abs=0.08)
+
+
+def test_each_sampler_keeps_its_own_constraint():
+    boxes = np.array([[0, 0, 0.5, 1]], np.float32)
+    texts = (
+        "sampler { min_scale: 0.5 max_scale: 0.5 } sample_constraint { min_object_coverage: 0.9 } max_sample: 1",
+        "sampler { min_scale: 0.3 max_scale: 0.3 } sample_constraint { max_jaccard_overlap: 0 } max_sample: 2",
+        "sampler { min_scale: 0.2 max_scale: 0.2 } sample_constraint { min_sample_coverage: 1 } max_sample: 1",
+    )
+    samplers = Samplers([sampler_of(f"{text} max_trials: 200") for text in texts])
+    random = np.random.default_rng(3)
+    sides = {0.3: 0, 0.2: 0}
+    for _ in range(300):
+        frame = samplers(boxes, random)
+        side = round(float(frame[2] - frame[0]), 4)
+        sides[side] += 1
+        assert frame[0] >= 0.5 if side == 0.3 else frame[2] <= 0.5 + 1e-6
+    assert sides[0.3] / 300 == pytest.approx(2 / 3, abs=0.1)
 
 
 def test_none_is_found():
     impossible = sampler_of("sampler { min_scale: 0.1 max_scale: 0.2 } sample_constraint { min_jaccard_overlap: 0.9 }")
     boxes = np.array([[0, 0, 1, 1]], np.float32)
-    assert sample_frame([impossible], boxes, np.random.default_rng(0)) is None
-    assert sample_frame([sampler_of("use_original_image: false")], boxes, np.random.default_rng(0)) is None
-    assert sample_frame([], boxes, np.random.default_rng(0)) is None
+    assert Samplers([impossible])(boxes, np.random.default_rng(0)) is None
+    assert Samplers([sampler_of("use_original_image: false")])(boxes, np.random.default_rng(0)) is None
+    assert Samplers([])(boxes, np.random.default_rng(0)) is None
 
 
 @pytest.mark.parametrize(

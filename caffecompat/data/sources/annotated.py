@@ -101,11 +101,12 @@ class AnnotatedSource(DatabaseSource):
                 image, boxes = self._augment(image, item.rows, np.random.default_rng(seed))
                 if not data:
                     shape = self._transformer.shape(_shape(image))
-                    data.append(np.empty((len(tickets), *shape), np.float32))
+                    data.append(self._empty((len(tickets), *shape)))
                 self._transformer.picture(image, draws, data[0][place])
                 if self._boxes:
                     boxes = self._followed(boxes, image.shape[0], image.shape[1], draws)
-                    rows[place] = np.insert(boxes, 0, place, 1)
+                    rows[place] = np.empty((len(boxes), LABEL_ROW), np.float32)
+                    rows[place][:, 0], rows[place][:, 1:] = place, boxes
             except CaffeCompatError as error:
                 raise self._fault(key, error) from error
             labels[place] = item.datum.label

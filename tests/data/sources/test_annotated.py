@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
-from caffecompat.data.annotated import Augmenter, read_annotated
-from caffecompat.errors import CaffeCompatError, FormatError, GraphError, UnsupportedError
+from caffecompat.data.annotated import Augmenter, Margins, as_jpeg, read_annotated
+from caffecompat.errors import CaffeCompatError, FormatError, GraphError, ShapeError, UnsupportedError
 from caffecompat.schema import caffe_pb2
 from tests.data.sources.sources import assert_same, check_ranks, check_restore, check_workers, passes, reading_net
 from tests.support import REFERENCE, shared_file
@@ -85,6 +85,33 @@ def test_a_sampler_of_the_whole_picture_encodes_it_as_the_original_does():
     with reading_net(text(WARP, "batch_sampler { }", batch=1), ROOT, "TEST") as net:
         (found,) = passes(net, 1)
     np.testing.assert_array_equal(found["data"][0], cv2.resize(again, (30, 40)).transpose(2, 0, 1))
+
+
+def test_only_a_part_of_large_margins_is_encoded_and_nobody_can_tell():
+    random = np.random.default_rng(0)
+    for number in range(300):
+        channels = () if number % 4 == 0 else (3,)
+        part = random.integers(0, 256, (*random.integers(1, 60, 2), *channels), dtype=np.uint8)
+        margins = Margins(*(random.integers(0, 90, 4) * (random.random(4) < 0.7)).tolist())
+        colour = random.integers(0, 256, 3 if channels else 1, dtype=np.uint8)
+        whole = np.empty((sum(margins[:2]) + part.shape[0], sum(margins[2:]) + part.shape[1], *channels), np.uint8)
+        whole[...] = colour
+        whole[margins.top :, margins.left :][: part.shape[0], : part.shape[1]] = part
+        expected = cv2.imdecode(cv2.imencode(".jpg", whole)[1], cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(as_jpeg(part, margins, colour), expected)
+
+
+def test_a_canvas_too_large():
+    param = caffe_pb2.TransformationParameter(expand_param={"prob": 1, "max_expand_ratio": 1e7})
+    with pytest.raises(ShapeError, match=r"30x40 would be expanded to \d+x\d+"):
+        Augmenter(param, [])(np.zeros((30, 40, 3), np.uint8), np.empty((0, 7), np.float32), np.random.default_rng(1))
+
+
+def test_a_picture_too_long_for_a_jpeg():
+    sampler = caffe_pb2.BatchSampler(max_trials=1)
+    augment = Augmenter(caffe_pb2.TransformationParameter(), [sampler])
+    with pytest.raises(FormatError, match="a picture of 70000x1 pixels cannot be encoded as JPEG"):
+        augment(np.zeros((70000, 1, 3), np.uint8), np.empty((0, 7), np.float32), np.random.default_rng(1))
 
 
 def test_however_many_threads_read_and_from_wherever_it_goes_on():
