@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -99,11 +100,16 @@ class _Windowed(Layer):
         return places
 
 
-class _Convolving(_Windowed):
-    """What Convolution and Deconvolution have in common: the weights, and several bottoms that share them."""
+class Convolving(_Windowed):
+    """What Convolution and Deconvolution have in common: the weights, and several bottoms that share them.
+
+    Attributes:
+        memory_format: how the bottoms are to lie in memory; None to take them as they come.
+    """
 
     weight: Tensor
     bias: Tensor | None
+    memory_format: torch.memory_format | None = None
 
     def __init__(self, spec: LayerSpec, bottoms: Sequence[Shape]) -> None:
         super().__init__(spec, bottoms)
@@ -168,6 +174,8 @@ class _Convolving(_Windowed):
         return tuple(self._apply_to(x) for x in bottoms)
 
     def _apply_to(self, x: Tensor) -> Tensor:
+        if self.memory_format is not None:
+            x = x.contiguous(memory_format=self.memory_format)
         if self.channel_axis == 1:
             return self._convolve(x)
         if self.channel_axis == 0:
@@ -177,7 +185,7 @@ class _Convolving(_Windowed):
 
 
 @layer("Convolution")
-class Convolution(_Convolving):
+class Convolution(Convolving):
     """Caffe's convolution (a correlation). Blobs: weight (num_output, channels / group, *kernel), bias (num_output).
 
     `engine` and `force_nd_im2col` choose among implementations and are without effect here.
@@ -216,7 +224,7 @@ class DepthwiseConvolution(Convolution):
 
 
 @layer("Deconvolution")
-class Deconvolution(_Convolving):
+class Deconvolution(Convolving):
     """The transposed convolution. Blobs: weight (channels, num_output / group, *kernel), bias (num_output)."""
 
     def __init__(self, spec: LayerSpec, bottoms: Sequence[Shape]) -> None:

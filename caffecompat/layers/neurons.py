@@ -24,7 +24,13 @@ class Neuron(Layer):
 
 @layer("ReLU")
 class ReLU(Neuron):
-    """max(x, 0), and negative_slope * x below 0."""
+    """max(x, 0), and negative_slope * x below 0.
+
+    Attributes:
+        in_place: while it trains, overwrite the bottom: nothing else needs it.
+    """
+
+    in_place = False
 
     def __init__(self, spec: LayerSpec, bottoms: Sequence[Shape]) -> None:
         super().__init__(spec, bottoms)
@@ -33,6 +39,9 @@ class ReLU(Neuron):
     def forward(self, x: Tensor) -> Tensor:
         if self.negative_slope:
             return functional.leaky_relu(x, self.negative_slope)
+        # What no layer made, or what is seen elsewhere too, is not ours to change.
+        if self.in_place and x.grad_fn is not None and not x._is_view():
+            return functional.relu_(x)
         return functional.relu(x)
 
 
