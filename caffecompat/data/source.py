@@ -122,5 +122,9 @@ class Source(ABC):
             ValueError: it is no state of this source.
         """
 
+    def count(self) -> int | None:
+        """How many items there are, where that is known without reading them."""
+        return None
+
     def close(self) -> None:  # noqa: B027 - most sources hold nothing open
         """Let go of files and databases."""

@@ -145,6 +145,10 @@ class DatabaseSource(Source):
             raise ShapeError(f"a batch of it would have shape {shape}; at most {MAX_VALUES} values are possible")
         return self._pool.empty(shape)
 
+    def count(self) -> int | None:
+        """The number of records; not that of a LevelDB, which would be read through for it."""
+        return self._database.count() if self._database.backend == "LMDB" else None
+
     def state(self) -> State:
         """Which record is next, and the streams of what is drawn."""
         return {"at": self._at, "crops": stream_state(self._crops), "thread": stream_state(self._thread)}

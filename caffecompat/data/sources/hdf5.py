@@ -147,6 +147,9 @@ class Hdf5Source(Source):
             self._held.move_to_end(item)
             return self._held[item]
 
+    def count(self) -> int:
+        return sum(file.rows for file in self._files)
+
     def state(self) -> State:
         return self._order.state()
 

@@ -124,6 +124,9 @@ class ImageSource(Source):
         """What a picture comes to: (channels, height, width)."""
         return self._transformer.shape((1 if image.ndim == 2 else image.shape[2], *image.shape[:2]))
 
+    def count(self) -> int:
+        return len(self._list)
+
     def state(self) -> State:
         return {
             "order": self._order.state(),

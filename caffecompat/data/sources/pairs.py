@@ -106,6 +106,9 @@ class PairSource(Source):
         taken, skipped = read_items(tickets, read, self.order.following, self.reading.skip_bad_records)
         return Batch(tuple(tops), tuple(self._lists[0].names[item] for item in taken), skipped)
 
+    def count(self) -> int:
+        return len(self._lists[0])
+
     def locate(self, which: int, item: int, error: CaffeCompatError) -> CaffeCompatError:
         """An error about the file (0) or the label map (1) of a pair, naming the line of the list."""
         return self._lists[which].fault(item, error, self.spec)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from caffecompat.data.databases import Database, key_text, open_database
-from caffecompat.data.lists import read_labelled, read_names
+from caffecompat.data.lists import read_labelled
 from caffecompat.data.source import Batch, Source
 from caffecompat.data.stored import read_stored
 from caffecompat.errors import CaffeCompatError, ShapeError
 from caffecompat.formats import paths
-from caffecompat.formats.hdf5 import import_h5py
 from caffecompat.graph.spec import LayerSpec, Shape
 from caffecompat.layers.data import DataLayer
 from caffecompat.solver.lint.asked import Asked, beside
@@ -30,7 +30,6 @@ RULES = (UNREADABLE_DATA, DATA_SHAPE)
 # Records of which the values are read.
 FIRST = 8
 MAX_LABELS = 1 << 22
-MAX_FILES = 1000
 
 
 @dataclass
@@ -57,14 +56,14 @@ class Read:
 
     Attributes:
         shapes: of the tops of a batch.
-        batch: the first records, or None.
+        batch: the first records.
         count: how many items there are, or None if that is not known.
         looked: in how many records labels were looked at.
         labels: the labels, by the number of the top.
     """
 
-    shapes: tuple[Shape, ...] = ()
-    batch: Batch | None = None
+    shapes: tuple[Shape, ...]
+    batch: Batch
     count: int | None = None
     looked: int = 0
     labels: dict[int, Labels] = field(default_factory=dict)
@@ -91,9 +90,9 @@ def look(layer: DataLayer, asked: Asked, found: list[Finding]) -> Read | None:
         source = layer.open_source(asked.reading())
         if source is None:
             return None
-        read = Read(source.shapes())
-        read.batch = source.load(source.tickets()[:FIRST])
-        _count(layer.spec, read, asked)
+        batch = source.load(source.tickets()[:FIRST])
+        read = Read(source.shapes(), batch, source.count())
+        _look_at_labels(layer.spec, read, asked)
         return read
     except CaffeCompatError as error:
         layer.spec.locate(error)
@@ -104,43 +103,31 @@ def look(layer: DataLayer, asked: Asked, found: list[Finding]) -> Read | None:
             source.close()
 
 
-def _count(spec: LayerSpec, read: Read, asked: Asked) -> None:
-    """Note how many items there are, and their labels."""
-    message = spec.message
+def _look_at_labels(spec: LayerSpec, read: Read, asked: Asked) -> None:
+    """Note the labels: of the first records of a database, of all lines of a list, else of the first items."""
     if spec.type in ("Data", "AnnotatedData"):
-        with open_database(_path(spec, message.data_param.source, asked)) as database:
+        with open_database(_path(spec, spec.message.data_param.source, asked)) as database:
             _look_into(database, read, asked.records)
     elif spec.type == "ImageData":
-        names, labels, _ = read_labelled(_path(spec, message.image_data_param.source, asked))
-        read.count = read.looked = len(names)
-        read.labels[1] = Labels()
+        names, labels, _ = read_labelled(_path(spec, spec.message.image_data_param.source, asked))
+        read.looked, read.labels[1] = len(names), Labels()
         for name, label in zip(names.names, labels, strict=True):
             read.labels[1].add(label, name)
-    elif spec.type in ("ImageLabelData", "BinLabelData"):
-        param = message.image_label_data_param if spec.type == "ImageLabelData" else message.bin_label_data_param
-        read.count = len(read_names(_path(spec, param.label_list_path, asked)))
-    elif spec.type == "HDF5Data":
-        read.count = _rows(_path(spec, message.hdf5_data_param.source, asked), spec.tops[0].name)
-    if not read.labels and read.batch is not None:
+    else:
         read.looked = len(read.batch.keys)
         read.labels = dict(_labels_in(read.batch, spec.type == "HDF5Data"))
 
 
 def _look_into(database: Database, read: Read, most: int) -> None:
-    """Count the records of a database; note the labels of those that hold no boxes."""
-    if database.backend == "LMDB":
-        # A LevelDB would have to be read through.
-        read.count = database.count()
+    """Note the labels of those records that hold no boxes."""
     labels = Labels()
     for position in range(most if read.count is None else min(most, read.count)):
         key, record = database.read(position)
-        try:
+        with suppress(CaffeCompatError):
             stored = read_stored(record)
-        except CaffeCompatError:
-            continue
-        if stored.boxes is None:
-            labels.add(stored.datum.label, key_text(key))
-        read.looked += 1
+            if stored.boxes is None:
+                labels.add(stored.datum.label, key_text(key))
+            read.looked += 1
     read.labels[1] = labels
 
 
@@ -153,18 +140,6 @@ def _labels_in(batch: Batch, any_top: bool) -> Iterator[tuple[int, Labels]]:
                 for label in np.unique(row):
                     labels.add(float(label), key)
             yield number, labels
-
-
-def _rows(path: Path, top: str) -> int | None:
-    """How many items the HDF5 files of a list hold; None if there are very many files."""
-    files = read_names(path)
-    if len(files) > MAX_FILES:
-        return None
-    h5py, rows = import_h5py(), 0
-    for name in files.names:
-        with h5py.File(paths.find(name, "file", beside=str(path)), "r") as file:
-            rows += len(file[top])
-    return rows
 
 
 def _path(spec: LayerSpec, name: str, asked: Asked) -> Path:

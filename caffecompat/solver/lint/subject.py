@@ -246,14 +246,14 @@ def _build(subject: Subject, linted: LintedNet) -> None:
         layer = build(spec, ())
         assert isinstance(layer, DataLayer)
         found: list[Finding] = []
-        read = None if missing else look(layer, asked, found)
+        read = None if missing or _is_camera(spec) else look(layer, asked, found)
         subject.findings += found
         if read is not None:
             linted.read[spec.index] = read
             shapes.update(zip((key.name for key in spec.tops), read.shapes, strict=True))
             continue
         open_ += [key.name for key in spec.tops if key.name not in layer.declared]
-        linted.guessed |= (bool(missing) or bool(found)) and isinstance(layer, PictureData)
+        linted.guessed |= (bool(missing) or bool(found) or _is_camera(spec)) and isinstance(layer, PictureData)
     unknown = [name for name in open_ if name not in shapes]
     if unknown and (linted.guessed or subject.solver is None):
         text = f"the shapes of the net were not checked: that of {quoted(unknown[0])} is not known"
@@ -261,3 +261,8 @@ def _build(subject: Subject, linted: LintedNet) -> None:
         return
     state_meanings(linted.graph, subject.weights)
     linted.net = Net(linted.graph, shapes)
+
+
+def _is_camera(spec: LayerSpec) -> bool:
+    """Whether a camera would have to be switched on."""
+    return spec.type == "VideoData" and spec.message.video_data_param.video_type == caffe_pb2.VideoDataParameter.WEBCAM

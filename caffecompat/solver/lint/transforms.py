@@ -70,10 +70,10 @@ def _units(spec: LayerSpec) -> Iterator[Finding]:
 def _finite(linted: LintedNet) -> Iterator[Finding]:
     for index, read in linted.read.items():
         spec = linted.graph.layers[index]
-        for key, top in zip(spec.tops, read.batch.tops if read.batch is not None else (), strict=False):
+        for key, top in zip(spec.tops, read.batch.tops, strict=False):
             bad = ~np.isfinite(top.reshape(len(top), -1)).all(1) if top.ndim else ~np.isfinite(top)
             if bad.any():
-                keys = read.batch.keys if read.batch is not None and len(read.batch.keys) == len(top) else ()
+                keys = read.batch.keys if len(read.batch.keys) == len(top) else ()
                 where = f", first in record {quoted(keys[int(np.argmax(bad))])}" if keys else ""
                 yield NOT_FINITE.on(spec, f"{quoted(key.name)} holds values that are not finite{where}")
 
@@ -82,7 +82,7 @@ def _large(linted: LintedNet) -> Iterator[Finding]:
     for index, read in linted.read.items():
         spec = linted.graph.layers[index]
         param = spec.message.transform_param
-        if read.batch is None or "transform_param" not in spec.row.params or _prepared(spec):
+        if "transform_param" not in spec.row.params or _prepared(spec):
             continue
         largest = float(np.nanmax(np.abs(read.batch.tops[0]), initial=0.0))
         if largest >= LARGE and not param.mean_value:
