@@ -19,7 +19,8 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, TextIO
 
 from caffecompat.errors import WorkerError, presentable
 
@@ -62,7 +63,6 @@ class Watch:
         self._found, self._taken = threading.Event(), threading.Event()
         self._over = False
         self._terminate_at: float | None = None
-        self._null = open(os.devnull, "w")  # noqa: SIM115 - open as long as the process lives
         self._waker, self._wake = socket.socketpair()
         self._before: Any = None
         self._catch_terminate()
@@ -117,7 +117,7 @@ class Watch:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGTERM, self._before)
             self._before = None
-        for link in self._links.values():
+        for link in (*self._links.values(), self._waker, self._wake):
             link.close()
 
     # --- the thread
@@ -217,7 +217,7 @@ class Watch:
 
     def _arm(self) -> None:
         """See to it that the process ends; this needs neither the main thread nor the interpreter's lock."""
-        faulthandler.dump_traceback_later(LAST, exit=True, file=self._null)
+        faulthandler.dump_traceback_later(LAST, exit=True, file=_nowhere())
 
     def _catch_terminate(self) -> None:
         """Wait for a moment when asked to terminate: the reason is to be told first.
@@ -229,3 +229,9 @@ class Watch:
             self._wake.setblocking(False)
             self._before = signal.signal(signal.SIGTERM, lambda number, frame: None)
             signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+
+
+@cache
+def _nowhere() -> TextIO:
+    """A file that stays open as long as the process lives; tracebacks are lost in it."""
+    return open(os.devnull, "w")
