@@ -198,7 +198,7 @@ def leading_to_loss(graph: Graph) -> set[BlobKey]:
 
 def label_fault(use: LabelUse, labels: Tensor, batches: Batches) -> LabelFault | None:
     """A label among `labels` that the layer cannot take, or None."""
-    array = labels.detach().cpu().numpy()
+    array = labels.detach().float().cpu().numpy()
     bad = use.outside(array)
     if not bad.any():
         return None

@@ -15,6 +15,7 @@ from torch import Tensor
 from caffecompat.errors import CaffeCompatError, shown
 from caffecompat.layers.data import DataLayer
 from caffecompat.solver.causes import causes, label_sentence, named, some
+from caffecompat.solver.devices import autocast
 from caffecompat.solver.examine import (
     Batches,
     Examination,
@@ -182,7 +183,8 @@ def not_finite(solver: Solver, loss: float) -> None:
     passes = solver.param.iter_size
     if passes > 1:
         what += f", in pass {failed.index + 1} of {passes}"
-    seen = examine(solver.net, failed.batches, solver.device)
+    with autocast(solver.device, solver.options.precision):
+        seen = examine(solver.net, failed.batches, solver.device)
     error = NotFiniteError(f"{what}: {_first(seen)}")
     if seen.layer is not None:
         seen.layer.spec.locate(error)

@@ -253,6 +253,18 @@ def test_chance_is_said(root):
         np.testing.assert_array_equal(one, other)
 
 
+def test_the_second_pass_has_the_precision_of_the_first(root):
+    """The largest float32 is infinite in bfloat16; times 0 that is no number, where in float32 it is 0."""
+    solver = make(root, DATA + CLASSIFIER, precision="bf16")
+    with torch.no_grad():
+        solver.net.layer("ip").blobs[0].fill_(torch.finfo(torch.float32).max)
+        solver.net.layer("conv").blobs[0].zero_()
+        solver.net.layer("conv").blobs[1].zero_()
+    error = failure(solver)
+    assert error.layer == "ip"
+    assert "is the first blob that is not finite" in error.message
+
+
 def test_a_blob_that_does_not_lead_to_the_loss_is_no_cause(tmp_path):
     side = 'layer { name: "side" type: "Log" bottom: "data" top: "side" log_param { shift: -1000 } }'
     error = failure(make(with_nan(tmp_path, 2), DATA + side + CLASSIFIER))
