@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TextIO
+from typing import Any
 
 from caffecompat.errors import WorkerError, presentable
 
@@ -232,6 +232,6 @@ class Watch:
 
 
 @cache
-def _nowhere() -> TextIO:
-    """A file that stays open as long as the process lives; tracebacks are lost in it."""
-    return open(os.devnull, "w")
+def _nowhere() -> int:
+    """The descriptor of a file that stays open as long as the process lives; tracebacks are lost in it."""
+    return os.open(os.devnull, os.O_WRONLY)
