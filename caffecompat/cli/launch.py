@@ -63,7 +63,7 @@ class _Crew:
     def __init__(self, arguments: Sequence[str], count: int, store: str) -> None:
         context = multiprocessing.get_context("spawn")
         self.processes: list[SpawnProcess] = []
-        self._reports: list[Connection] = []
+        self._reports: list[Any] = []
         self._spoke = [False] * count
         with _deaf():
             for rank in range(count):

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import BinaryIO
 
 from caffecompat.errors import CaffeCompatError
+
+if sys.platform != "win32":
+    import fcntl
+
+MAX_NAME = 100
+_TEMPORARY = re.compile(r"\.(.*)\.[0-9a-f]{16}\.tmp", re.DOTALL)
+# Elsewhere an open file can be neither renamed nor deleted.
+_LOCKS = sys.platform != "win32"
 
 
 @contextmanager
@@ -33,18 +43,18 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         target = os.path.realpath(path)
     except ValueError as error:
         raise CaffeCompatError(f"expected the name of a file to write: {error}", file=path) from error
-    folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name[:100]}.{secrets.token_hex(8)}.tmp")
     try:
         mode = _mode(target)
-        with open(temporary, "x+b") as file:
+        file, temporary = _create(target)
+        with file:
             try:
                 if mode is not None:
                     os.chmod(temporary, mode)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-                file.close()
+                if not _LOCKS:
+                    file.close()
                 os.replace(temporary, target)
             except BaseException:
                 with suppress(OSError):
@@ -54,6 +64,46 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
                 raise
     except OSError as error:
         raise _unwritten(error, path) from error
+
+
+def _create(target: str) -> tuple[BinaryIO, str]:
+    """A new file beside `target`, and its path. It is locked while it is open, which shows that it has a writer."""
+    folder, name = os.path.split(target)
+    while True:
+        temporary = os.path.join(folder, f".{name[:MAX_NAME]}.{secrets.token_hex(8)}.tmp")
+        file = open(temporary, "x+b")  # noqa: SIM115 - the caller closes it
+        _lock(file)
+        if not _LOCKS or os.fstat(file.fileno()).st_nlink:
+            return file, temporary
+        # Taken away by `remove_leftovers` before it was locked.
+        file.close()
+
+
+def remove_leftovers(folder: str | os.PathLike[str], wanted: Callable[[str], object]) -> None:
+    """Delete what writers that were killed have left in a folder; what has a writer stays.
+
+    Args:
+        folder: the folder; nothing happens if it cannot be read.
+        wanted: tells by the name of the file that was to be written, its first 100 characters, whether to delete.
+    """
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            match = _TEMPORARY.fullmatch(name)
+            if match is not None and wanted(match[1]):
+                path = os.path.join(folder, name)
+                # Where files cannot be locked, an open one cannot be deleted.
+                with suppress(OSError), open(path, "r+b") if _LOCKS else nullcontext() as file:
+                    if file is None or _lock(file, wait=False):
+                        os.unlink(path)
+
+
+def _lock(file: BinaryIO, wait: bool = True) -> bool:
+    """Lock a file, if its system can: whether it is locked."""
+    if sys.platform != "win32":
+        with suppress(OSError):
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            return True
+    return False
 
 
 def _mode(target: str) -> int | None:

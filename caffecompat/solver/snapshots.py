@@ -10,12 +10,12 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffecompat.errors import CaffeCompatError, FormatError, UsageError, context, located, quoted
 from caffecompat.formats import read_solverstate, read_weights, write_caffemodel, write_hdf5, write_solverstate
+from caffecompat.formats.atomic import remove_leftovers
 from caffecompat.formats.hdf5 import import_h5py
 from caffecompat.formats.parsed import ParsedSolver
 from caffecompat.formats.solverstate import SolverState
@@ -214,12 +214,8 @@ def _remove(path: Path) -> None:
 
 def _sweep(folder: Path, start: str) -> None:
     """Take away what a run of this prefix that was killed while it wrote has left: a net's size each time."""
-    kinds = r"\.(caffemodel|solverstate)(\.h5)?"
-    pattern = re.compile(rf"\.{re.escape(start)}iter_[0-9]+{kinds}\.[0-9a-f]{{16}}\.tmp")
-    with suppress(OSError):
-        for name in filter(pattern.fullmatch, os.listdir(folder)):
-            with suppress(OSError):
-                os.unlink(folder / name)
+    pattern = re.compile(rf"{re.escape(start)}iter_[0-9]+\.(caffemodel|solverstate)\b.*")
+    remove_leftovers(folder, pattern.fullmatch)
 
 
 def find_weights(state: SolverState, path: Path, root: Path | None = None) -> Path:

@@ -3,11 +3,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import subprocess
+import sys
+import threading
 
 import pytest
 
 from caffecompat.errors import CaffeCompatError
-from caffecompat.formats import atomic_write
+from caffecompat.formats import atomic, atomic_write
+from caffecompat.formats.atomic import remove_leftovers
 
 
 def test_the_file_appears_at_the_end(tmp_path):
@@ -85,3 +89,70 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
     with pytest.raises(CaffeCompatError, match="file: cannot be written: No space left"), atomic_write(path):
         raise full
     assert list(tmp_path.iterdir()) == []
+
+
+# --- what killed writers leave
+
+
+def left_by_a_killed_writer(path):
+    """Write a file in a process that is killed before it is whole; the names in its folder."""
+    writer = "import os, sys; from caffecompat.formats import atomic_write\nwith atomic_write(sys.argv[1]) as file:\n"
+    writer += "    file.write(b'part'); file.flush(); os.kill(os.getpid(), 9)"
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    subprocess.run([sys.executable, "-c", writer, str(path)], check=False, env=environment)
+    return sorted(os.listdir(path.parent))
+
+
+def test_what_killed_writers_have_left_is_deleted(tmp_path):
+    names = left_by_a_killed_writer(tmp_path / "net.caffemodel")
+    assert len(names) == 1
+    (tmp_path / ".other.0123456789abcdef.tmp").write_bytes(b"")
+    (tmp_path / "net.caffemodel.0123456789abcdef.tmp").write_bytes(b"")
+    remove_leftovers(tmp_path, lambda name: name == "other")
+    assert set(names) < set(os.listdir(tmp_path))
+    remove_leftovers(tmp_path, lambda name: name.startswith("net."))
+    assert os.listdir(tmp_path) == ["net.caffemodel.0123456789abcdef.tmp"]
+    remove_leftovers(tmp_path / "nowhere", lambda name: True)
+
+
+def test_what_has_a_writer_stays(tmp_path):
+    with atomic_write(tmp_path / "net") as file:
+        file.write(b"whole")
+        remove_leftovers(tmp_path, lambda name: True)
+    assert (tmp_path / "net").read_bytes() == b"whole"
+    assert os.listdir(tmp_path) == ["net"]
+
+
+def test_a_file_taken_away_before_it_was_locked_is_made_again(tmp_path, monkeypatch):
+    lock, taken = atomic._lock, []
+
+    def late(file, wait=True):
+        if not taken:
+            taken.append(file.name)
+            remove_leftovers(tmp_path, lambda name: True)
+        return lock(file, wait)
+
+    monkeypatch.setattr(atomic, "_lock", late)
+    with atomic_write(tmp_path / "net") as file:
+        file.write(b"whole")
+    assert len(taken) == 1
+    assert os.listdir(tmp_path) == ["net"]
+
+
+def test_writers_and_one_who_cleans_at_the_same_time(tmp_path):
+    done = threading.Event()
+
+    def clean():
+        while not done.is_set():
+            remove_leftovers(tmp_path, lambda name: True)
+
+    cleaner = threading.Thread(target=clean)
+    cleaner.start()
+    try:
+        for number in range(100):
+            with atomic_write(tmp_path / "net") as file:
+                file.write(b"%d" % number)
+            assert (tmp_path / "net").read_bytes() == b"%d" % number
+    finally:
+        done.set()
+        cleaner.join()
