@@ -17,7 +17,7 @@ from caffecompat.layers.neurons import ReLU
 from caffecompat.net import Net
 
 # Layers that make their top anew and do not need it again when they go backward.
-_FORGETFUL = ("Convolution", "Deconvolution", "InnerProduct", "BatchNorm")
+_FORGETFUL = ("Convolution", "Deconvolution", "InnerProduct", "BatchNorm", "Scale", "Bias", "Eltwise", "Pooling")
 
 
 def plan_layout(net: Net) -> None:
@@ -32,14 +32,20 @@ def plan_layout(net: Net) -> None:
     large blob costs more than the ReLU itself.
     """
     readers = Counter(key for spec in net.graph.layers for key in spec.bottoms)
-    makers = {key: spec.type for spec in net.graph.layers for key in spec.tops}
+    free = {
+        key
+        for spec in net.graph.layers
+        if spec.type in _FORGETFUL and not any(spec.loss_weights)
+        for key in spec.tops
+        if readers[key] == 1
+    }
     bent = _in_several_shapes(net)
     for index, layer in enumerate(net.layers):
         if isinstance(layer, Convolving):
             layer.memory_format = None if index in bent else _format_of(layer, net)
         elif isinstance(layer, ReLU):
             bottom, top = layer.spec.bottoms[0], layer.spec.tops[0]
-            layer.in_place = bottom.name == top.name and readers[bottom] == 1 and makers[bottom] in _FORGETFUL
+            layer.in_place = bottom.name == top.name and bottom in free
 
 
 def weight_format(layer: Layer, index: int) -> torch.memory_format:
