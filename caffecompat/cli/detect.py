@@ -18,7 +18,10 @@ COLUMNS = ("image", "class", "name", "score", "xmin", "ymin", "xmax", "ymax")
     "--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="The least score to report."
 )
 @click.option(
-    "--save-images", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write the boxes drawn."
+    "--draw",
+    type=click.Path(path_type=Path),
+    metavar="DIR|FILE",
+    help="Write the images and videos with the boxes on them: into a folder, or of one input to a file.",
 )
 def command(
     net: Path,
@@ -26,7 +29,7 @@ def command(
     inputs: tuple[Path, ...],
     *,
     threshold: float,
-    save_images: Path | None,
+    draw: Path | None,
     format_: str | None,
     output: Path | None,
     **options: Any,
@@ -35,11 +38,14 @@ def command(
 
     INPUT is an image, a folder, a pattern or a video. With --format npy the rows of the file are: number of the
     image, class, score, xmin, ymin, xmax, ymax. The scores that the net itself drops stay dropped
-    (confidence_threshold of its DetectionOutput layer).
+    (confidence_threshold of its DetectionOutput layer). With --draw, images become PNG files in a folder (or what the
+    suffix of the file says), and videos become videos.
     """
+    from contextlib import nullcontext
+
     import numpy as np
 
-    from caffecompat.cli.predict import _detect, _pictures, _session, _writers
+    from caffecompat.cli.predict import _detect, _drawing, _session, _writers
 
     kind = _writers.choose_format(
         format_,
@@ -48,15 +54,15 @@ def command(
     )
     session, pictures = _session.start(net, weights, inputs, output, options)
     blob = _detect.detection_blob(session)
-    folder = None if save_images is None else _pictures.Folder(save_images, pictures.files)
-    with pictures, _writers.output(output) as stream:
+    drawings = None if draw is None else _drawing.Drawings(draw, pictures.files, options["every"])
+    with pictures, drawings or nullcontext(), _writers.output(output) as stream:
 
         def found() -> Any:
             for items in pictures:
                 results = _detect.detect(session, [item.image for item in items], blob, threshold)
                 for item, detections in zip(items, results, strict=True):
-                    if folder is not None:
-                        folder.write(item, _detect.draw(item.image, detections))
+                    if drawings is not None:
+                        drawings.write(item, detections)
                     yield item, detections
 
         if kind == "coco":

@@ -1,4 +1,4 @@
-"""Video files out, as OpenCV writes them."""
+"""Video files out, as OpenCV writes them, and how fast those are that it reads."""
 
 from __future__ import annotations
 
@@ -24,6 +24,15 @@ _CODECS = {
     ".mp4": ("mp4v",),
 }
 WRITTEN_SUFFIXES = frozenset(_CODECS)
+
+
+def frame_rate(path: str | os.PathLike[str]) -> float:
+    """Frames per second of a video file; 0 if it does not say."""
+    video = cv2.VideoCapture(str(path))
+    try:
+        return float(video.get(cv2.CAP_PROP_FPS))
+    finally:
+        video.release()
 
 
 class VideoFile:

@@ -11,8 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from caffecompat.cli.main import main
-from caffecompat.cli.predict._detect import Detection, coco, draw
+from caffecompat.cli.predict._detect import coco
 from caffecompat.data.images import Item
+from caffecompat.data.videos import VideoFile
+from caffecompat.detection.drawing import class_colour
 from tests.support import shared_file
 
 # The picture is 600 x 400; the reference was made at 384 x 256 with OpenCV's cubic interpolation.
@@ -76,25 +78,95 @@ def test_batch_of_pictures_gives_each_its_own(reference, tmp_path):
     assert [line.split(",")[:3] for line in one.splitlines()] == [line.split(",")[:3] for line in two.splitlines()]
 
 
+def border(picture, box):
+    """The pixels of the lower edge of a box, where no text is, in (columns, 3)."""
+    xmin, _, xmax, ymax = (round(float(value)) for value in box)
+    return picture[ymax, xmin + 5 : xmax - 5].astype(int)
+
+
 def test_pictures_get_the_boxes(reference, tmp_path):
     photo = shared_file("photos/coffee_qr.png")
-    detect(photo, photo, "--save-images", tmp_path / "drawn", "--threshold", 0.9)
+    detect(photo, photo, "--draw", tmp_path / "drawn", "--threshold", 0.9)
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["coffee_qr-2.png", "coffee_qr.png"]
     drawn, original = cv2.imread(str(tmp_path / "drawn" / "coffee_qr.png")), cv2.imread(str(photo))
+    assert (border(drawn, reference[2]) == class_colour(reference[0])).all()
     changed = np.argwhere((drawn != original).any(axis=2))
     xmin, _, xmax, ymax = reference[2]
     assert abs(changed[:, 1].min() - xmin) < 4
     assert abs(changed[:, 1].max() - xmax) < 4
     assert abs(changed[:, 0].max() - ymax) < 4
+    # Nothing is drawn inside, but the text where it has no room above.
+    assert (drawn == original)[round(ymax) - 40 : round(ymax) - 5, round(xmin) + 5 : round(xmax) - 5].all()
 
 
-def test_boxes_at_the_edge_can_be_drawn():
-    image = np.zeros((40, 60, 3), np.uint8)
-    boxes = [(0.0, 0.0, 60.0, 40.0), (59.9, 39.9, 60.0, 40.0), (0.0, 0.0, 0.0, 0.0), (-0.0, 20.0, 5.0, 39.0)]
-    drawn = draw(image, [Detection(index, "a long name", 0.5, box) for index, box in enumerate(boxes)])
-    assert drawn.shape == image.shape
-    assert drawn.any()
-    assert not image.any()
+def test_one_picture_into_a_file(reference, tmp_path):
+    photo = shared_file("photos/coffee_qr.png")
+    detect(photo, "--draw", tmp_path / "x.jpg")
+    drawn = cv2.imread(str(tmp_path / "x.jpg"))
+    assert np.abs(border(drawn, reference[2]).mean(axis=0) - class_colour(reference[0])).max() < 40
+    assert [path.name for path in tmp_path.iterdir()] == ["x.jpg"]
+
+
+@pytest.fixture
+def film(tmp_path):
+    """Seven frames of the photo with the code, 14 a second."""
+    path = tmp_path / "film.avi"
+    frame = cv2.imread(str(shared_file("photos/coffee_qr.png")))
+    with VideoFile(path, 14) as video:
+        for _ in range(7):
+            video.write(frame)
+    return path
+
+
+def frames(path):
+    video = cv2.VideoCapture(str(path))
+    found = []
+    while (frame := video.read())[0]:
+        found.append(frame[1])
+    return found, video.get(cv2.CAP_PROP_FPS)
+
+
+@pytest.mark.parametrize(
+    ("target", "every", "name", "count"),
+    [("x.mp4", 1, "x.mp4", 7), ("x.avi", 3, "x.avi", 3), ("drawn", 3, "drawn/film.avi", 3)],
+)
+def test_a_video_becomes_a_video(reference, film, tmp_path, target, every, name, count):
+    before = film.read_bytes()
+    result = detect(film, "--draw", tmp_path / target, "--every", every, "--format", "csv")
+    assert len(result.stdout.splitlines()) == 1 + count
+    found, rate = frames(tmp_path / name)
+    assert len(found) == count
+    assert rate == pytest.approx(14 / every, rel=1e-3)
+    original, _ = frames(film)
+    for frame in found:
+        edge = border(frame, reference[2])
+        # Codecs mix the colours of neighbours: what is drawn shows against what was there.
+        there = border(original[0], reference[2])
+        assert np.abs(edge - class_colour(reference[0])).mean() < np.abs(there - class_colour(reference[0])).mean() / 2
+    assert film.read_bytes() == before
+
+
+def test_pictures_and_videos_into_a_folder(film, tmp_path):
+    detect(film, shared_file("photos/coffee_qr.png"), film, "--draw", tmp_path / "drawn", "--every", 4)
+    assert {path.name: len(frames(path)[0]) for path in (tmp_path / "drawn").glob("*.avi")} == {
+        "film.avi": 2,
+        "film-2.avi": 2,
+    }
+    assert (tmp_path / "drawn" / "coffee_qr.png").exists()
+
+
+def test_drawings_that_cannot_be(film, tmp_path):
+    photo = shared_file("photos/coffee_qr.png")
+    assert "one file for 2 inputs" in detect(photo, photo, "--draw", tmp_path / "x.jpg", code=2).stderr
+    assert "would be a video" in detect(photo, "--draw", tmp_path / "x.mp4", code=2).stderr
+    assert "would be an image" in detect(film, "--draw", tmp_path / "x.png", code=2).stderr
+    assert "'.wmv' can be written" in detect(film, "--draw", tmp_path / "x.wmv", code=2).stderr
+    assert "is an input" in detect(film, "--draw", film, code=2).stderr
+    assert "is an input" in detect(film, "--draw", tmp_path, code=2).stderr
+    (tmp_path / "file").write_text("of the user")
+    assert "folder" in detect(photo, "--draw", tmp_path / "file", code=1).stderr
+    assert "No such file" in detect(film, "--draw", tmp_path / "none" / "x.avi", code=1).stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "film.avi"]
 
 
 def items(*names):

@@ -27,7 +27,7 @@ def test_commands_do_not_overwrite_their_images(tmp_path):
     shutil.copy(shared_file("photos/coffee_qr.png"), photo)
     before = photo.read_bytes()
     command = ["detect", folder / "detect.prototxt", "-w", folder / "detect.caffemodel", photo, "--scale", 1 / 255]
-    for more in (["-o", photo, "--format", "csv"], ["--save-images", tmp_path]):
+    for more in (["-o", photo, "--format", "csv"], ["--draw", tmp_path]):
         result = CliRunner().invoke(main, [str(argument) for argument in [*command, *more]])
         assert result.exit_code == 2
         assert "is an input of this command" in result.stderr

@@ -1,42 +1,25 @@
-"""Detection: the rows of a DetectionOutput layer as boxes in pixels of the picture; boxes drawn; COCO JSON."""
+"""Detection: the rows of a DetectionOutput layer as boxes in pixels of the picture; COCO JSON."""
 
 from __future__ import annotations
 
-import colorsys
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 
 from caffecompat.cli.predict._session import Session
 from caffecompat.data.images import Image, Item
 from caffecompat.data.preprocessing import Preprocessing
+from caffecompat.detection.drawing import DrawnBox
 from caffecompat.errors import ShapeError, UsageError
 
 ROW = 7
-# Successive hues lie this far apart, the golden section of the circle, so that neighbours differ.
-HUE_STEP = 0.618034
 _NUMBER = re.compile(r"\d{1,18}$")
 
 
-@dataclass(frozen=True)
-class Detection:
-    """One object.
-
-    Attributes:
-        label: its class.
-        name: the name of the class, or "".
-        score: between 0 and 1.
-        box: xmin, ymin, xmax, ymax in pixels of the picture, clipped to it.
-    """
-
-    label: int
-    name: str
-    score: float
-    box: tuple[float, float, float, float]
+class Detection(DrawnBox):
+    """One object, its box clipped to the picture."""
 
     def row(self) -> dict[str, Any]:
         """As a row of a table."""
@@ -82,30 +65,6 @@ def _detection(row: np.ndarray[Any, Any], preprocessing: Preprocessing, image: I
     labels = preprocessing.labels
     name = labels[label] if 0 <= label < len(labels) else ""
     return Detection(label, name, float(row[2]), (float(x[0]), float(y[0]), float(x[1]), float(y[1])))
-
-
-def draw(image: Image, detections: Sequence[Detection]) -> Image:
-    """A copy of the picture with the boxes, names and scores on it."""
-    drawn = image.copy()
-    size = max(0.4, min(image.shape[:2]) / 900)
-    line = max(1, round(size * 2))
-    for detection in sorted(detections, key=lambda found: found.score):
-        colour = class_colour(detection.label)
-        xmin, ymin, xmax, ymax = (round(value) for value in detection.box)
-        cv2.rectangle(drawn, (xmin, ymin), (xmax, ymax), colour, line)
-        text = f"{detection.name or detection.label} {detection.score:.2f}"
-        (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, line)
-        left = max(0, min(xmin, image.shape[1] - width))
-        base = ymin - below if ymin >= height + below else min(ymin + height, image.shape[0] - below)
-        cv2.rectangle(drawn, (left, base - height), (left + width, base + below), colour, cv2.FILLED)
-        cv2.putText(drawn, text, (left, base), cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), line, cv2.LINE_AA)
-    return np.asarray(drawn, dtype=np.uint8)
-
-
-def class_colour(label: int) -> tuple[int, int, int]:
-    """A colour (B, G, R) for a class, dark enough for white letters."""
-    red, green, blue = colorsys.hsv_to_rgb(label * HUE_STEP % 1.0, 0.9, 0.7)
-    return round(blue * 255), round(green * 255), round(red * 255)
 
 
 def coco(found: Iterable[tuple[Item, list[Detection]]], labels: Sequence[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A folder of pictures that a command writes, one name for each."""
+"""A folder of pictures and videos that a command writes, one name for each."""
 
 from __future__ import annotations
 
@@ -57,13 +57,20 @@ class Folder:
         Raises:
             UsageError: it is a file that the command reads.
         """
-        name = f"{item.stem}{ending}"
-        number = 2
+        return self.named(f"{item.stem}{ending}", ".png")
+
+    def named(self, stem: str, suffix: str) -> Path:
+        """The path of a file in the folder, given out once.
+
+        Raises:
+            UsageError: it is a file that the command reads.
+        """
+        name, number = stem, 2
         while name in self._used:
-            name = f"{item.stem}{ending}-{number}"
+            name = f"{stem}-{number}"
             number += 1
         self._used.add(name)
-        path = self._path / f"{name}.png"
+        path = self._path / f"{name}{suffix}"
         if path.resolve() in self._inputs:
             raise UsageError(f"{path} is an input of this command", hint="write to another folder")
         return path
