@@ -15,7 +15,7 @@ import numpy as np
 
 from caffecompat.data.geometry import MAX_PIXELS
 from caffecompat.data.images import Image, decode_image, read_encoded
-from caffecompat.errors import FormatError, UsageError, quoted
+from caffecompat.errors import FormatError, UsageError, context, quoted
 from caffecompat.schema import caffe_pb2
 
 Sizes = tuple[int, int, int]
@@ -89,7 +89,8 @@ def read_picture(path: str | os.PathLike[str], label: int, form: DatumForm) -> P
     image = decode_image(read, path, grey=form.grey)
     file_size = image.shape[0], image.shape[1]
     if form.resizes:
-        image = _resized(image, form)
+        with context(file=path):
+            image = _resized(image, form)
     sizes = _sizes(image)
     wanted = _encoding(Path(path), form)
     if not wanted:

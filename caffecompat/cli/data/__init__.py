@@ -7,9 +7,15 @@ import click
 from caffecompat.cli.lazy import LazyGroup
 
 COMMANDS = {
+    "annoset": "Make a database of images with boxes that a list names (convert_annoset).",
+    "coco": "Make SSD's databases of MS COCO's annotations.",
+    "csv": "Make SSD's database of boxes in a table.",
     "imageset": "Make a database of the images that a list names (convert_imageset).",
     "inspect": "Look into a database: counts, shapes, labels, and a page of thumbnails.",
+    "labelme": "Make SSD's database of LabelMe's annotations.",
     "mean": "Compute the mean image of a database (compute_image_mean).",
+    "voc": "Make SSD's databases of PASCAL VOC's devkits.",
+    "yolo": "Make SSD's databases of a data set of YOLO.",
 }
 
 

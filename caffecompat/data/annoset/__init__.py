@@ -1,0 +1,1 @@
+"""Making databases of pictures with boxes: AnnotatedDatums of annotations in many formats."""
