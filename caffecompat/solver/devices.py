@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from caffecompat.errors import CaffeCompatWarning, UsageError, quoted
 from caffecompat.formats.parsed import ParsedSolver
+from caffecompat.graph.analysis import analyse
 from caffecompat.net import Net
 from caffecompat.schema import caffe_pb2
 from caffecompat.solver.group import Group
 from caffecompat.solver.layout import plan_layout, weight_format
 from caffecompat.solver.options import Options, Precision
+
+# Multiply-adds of a pass forward, below which one thread is faster than two.
+SMALL = 5_000_000
 
 
 def device_of(parsed: ParsedSolver, options: Options, group: Group) -> torch.device:
@@ -48,6 +54,26 @@ def device_of(parsed: ParsedSolver, options: Options, group: Group) -> torch.dev
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """What passes of that precision run in."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def is_small(net: Net) -> bool:
+    """Whether a pass of the net is so little work that several threads wait for each other longer than they work."""
+    parameters = [[tuple(blob.shape) for blob in layer.blobs] for layer in net.layers]
+    costs = analyse(net.graph, net.blob_shapes, parameters)
+    batch = max((net.blob_shapes[key][0] for key in net.graph.inputs if net.blob_shapes[key]), default=1)
+    return batch * sum(cost.multiply_adds for cost in costs) < SMALL
+
+
+@contextmanager
+def threads(single: bool) -> Iterator[None]:
+    """Compute on one thread if asked to; as before afterwards."""
+    before = torch.get_num_threads()
+    if single:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def own_parameters(net: Net, device: torch.device) -> None:

@@ -23,7 +23,7 @@ from caffecompat.formats.weights import Weights
 from caffecompat.net import Net
 from caffecompat.net.weights import Assigned
 from caffecompat.solver.debug import DebugInfo
-from caffecompat.solver.devices import autocast, device_of, own_parameters
+from caffecompat.solver.devices import autocast, device_of, is_small, own_parameters, threads
 from caffecompat.solver.diffs import keep_steps
 from caffecompat.solver.faults import Guard
 from caffecompat.solver.group import Group
@@ -109,6 +109,7 @@ class Solver:
         self.net = self._build(planned_train_net(parsed, self.options), sources, "training")
         tested = planned_test_nets(parsed, self.options) if self.group.rank == 0 else []
         self.test_nets = [self._build(plan, sources, f"test (#{index})") for index, plan in enumerate(tested)]
+        self._small = self.device.type == "cpu" and is_small(self.net)
         self.update = make_update(parsed, self.net.learnable)
         if self.param.snapshot_diff:
             keep_steps(self.update)
@@ -239,7 +240,7 @@ class Solver:
         if not self._exact:
             self.smoothed.clear()
         self._exact = False
-        with self.group.together():
+        with self.group.together(), threads(single=self._small):
             while self.iteration < stop:
                 if self._due(self.param.test_interval) and (self.iteration > 0 or self.param.test_initialization):
                     self.test()
