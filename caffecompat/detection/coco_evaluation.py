@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,8 @@ SUMMARY = (
 # Places in pycocotools' arrays: of all sizes of boxes, and of the overlaps 0.50 and 0.75.
 _ALL_SIZES, _MOST = 0, -1
 _HALF, _THREE_QUARTERS = 0, 5
+# All, small, medium, large.
+SIZES = 4
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,18 @@ class CocoResult:
     summary: dict[str, float | None]
 
 
-def evaluate(found: Found, truth: Truth) -> CocoResult:
+def steps(truth: Truth) -> int:
+    """How often `evaluate` calls its `progress`."""
+    return len(truth.images) * len(truth.classes) * SIZES
+
+
+def evaluate(found: Found, truth: Truth, progress: Callable[[], None] = lambda: None) -> CocoResult:
     """COCO's figures.
 
     Args:
         found: the detections, counted as the truth's images and classes.
         truth: what is to be found; its `difficult` boxes are crowds.
+        progress: called for each image, class and range of sizes.
 
     Raises:
         UnsupportedError: pycocotools is not installed.
@@ -99,6 +108,13 @@ def evaluate(found: Found, truth: Truth) -> CocoResult:
             made.createIndex()
             sets.append(made)
         evaluation = COCOeval(*sets, "bbox")
+        own = evaluation.evaluateImg
+
+        def one_step(*step: Any) -> Any:
+            progress()
+            return own(*step)
+
+        evaluation.evaluateImg = one_step
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from caffecompat.detection.coco_evaluation import SUMMARY, evaluate
+from caffecompat.detection.coco_evaluation import SUMMARY, evaluate, steps
 from caffecompat.detection.ground_truth import Found, Truth
 from caffecompat.errors import FormatError, UnsupportedError
 from tests.detection.whole_sets import random_found, random_truth
@@ -58,8 +58,10 @@ def test_like_the_library_on_files(tmp_path, capsys, seed):
     found = random_found(rng, truth)
     wanted = library(tmp_path, truth, found)
     capsys.readouterr()
-    result = evaluate(found, truth)
+    calls = []
+    result = evaluate(found, truth, lambda: calls.append(1))
     assert capsys.readouterr().out == ""
+    assert len(calls) == steps(truth)
     ours = [-1 if result.summary[name] is None else result.summary[name] for name, _ in SUMMARY]
     np.testing.assert_array_equal(ours, wanted)
     assert 0.05 < result.summary["AP"] < 0.95
