@@ -6,11 +6,10 @@ import os
 import re
 from pathlib import Path
 
-from caffecompat.errors import FormatError, quoted
-from caffecompat.formats import read_text
-from caffecompat.schema import caffe_pb2
+from caffecompat.detection.label_map import MAX_LABELS as MAX_LABELS
+from caffecompat.detection.label_map import read_label_map
+from caffecompat.errors import FormatError
 
-MAX_LABELS = 1_000_000
 MAX_BYTES = 1 << 26
 _SYNSET = re.compile(r"n\d{8}\s+(?=\S)")
 _LABEL_MAP = re.compile(rb"^\s*item\s*:?\s*[{<]", re.MULTILINE)
@@ -38,24 +37,7 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def _from_map(path: Path) -> tuple[str, ...]:
-    parsed = read_text(path, caffe_pb2.LabelMap)
-    if parsed.unknown:
-        field = parsed.unknown[0]
-        hint = "an item has name, label and display_name"
-        raise FormatError(
-            f"a label map has no field {quoted(field.name)}",
-            file=path,
-            line=field.position.line,
-            column=field.position.column,
-            hint=hint,
-        )
-    names: dict[int, str] = {}
-    for index, item in enumerate(parsed.message.item):
-        place = parsed.position("item", index)
-        if not 0 <= item.label < MAX_LABELS:
-            expected = f"expected a label from 0 to {MAX_LABELS - 1}"
-            raise FormatError(f"{expected}, got {item.label}", file=path, line=place.line, column=place.column)
-        names[item.label] = item.display_name or item.name
+    names = read_label_map(path).display_names
     return tuple(names.get(label, "") for label in range(max(names, default=-1) + 1))
 
 

@@ -9,6 +9,8 @@ from caffecompat.errors import FormatError, quoted
 from caffecompat.formats import read_text
 from caffecompat.schema import caffe_pb2
 
+MAX_LABELS = 1_000_000
+
 
 @dataclass(frozen=True)
 class LabelMap:
@@ -27,7 +29,8 @@ def read_label_map(path: str | os.PathLike[str]) -> LabelMap:
     """A label map.
 
     Raises:
-        FormatError: the file cannot be read or is no label map, or two of its items have the same label.
+        FormatError: the file cannot be read or is no label map; a label is below 0 or a million or more; two items
+            have the same one.
     """
     parsed = read_text(path, caffe_pb2.LabelMap)
     if parsed.unknown:
@@ -42,14 +45,14 @@ def read_label_map(path: str | os.PathLike[str]) -> LabelMap:
     names: dict[int, str] = {}
     display_names: dict[int, str] = {}
     for index, item in enumerate(parsed.message.item):
-        if item.label in names:
+        fault = None
+        if not 0 <= item.label < MAX_LABELS:
+            fault = f"expected a label from 0 to {MAX_LABELS - 1}, got {item.label}"
+        elif item.label in names:
+            fault = f"label {item.label} is {quoted(names[item.label])} already, and {quoted(item.name)} again"
+        if fault is not None:
             place = parsed.position("item", index)
-            raise FormatError(
-                f"label {item.label} is {quoted(names[item.label])} already, and {quoted(item.name)} again",
-                file=path,
-                line=place.line,
-                column=place.column,
-            )
+            raise FormatError(fault, file=path, line=place.line, column=place.column)
         names[item.label] = item.name
         display_names[item.label] = item.display_name or item.name
     return LabelMap(names, display_names)

@@ -18,6 +18,8 @@ def test_names_and_names_to_show(tmp_path):
     ("text", "message"),
     [
         ('item { name: "a" label: 1 }\nitem { name: "b" label: 1 }', "map:2:.*label 1 is 'a' already, and 'b' again"),
+        ('item { name: "a" label: -1 }', "label from 0 to 999999, got -1"),
+        ('item { name: "a" label: 1000000 }', "label from 0 to 999999"),
         ('item { name: "a" lable: 1 }', "no field 'lable'"),
         ("item {", "map"),
         ("aeroplane\nbird\n", "map"),
