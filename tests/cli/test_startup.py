@@ -28,7 +28,8 @@ def test_start_imports_nothing_heavy(arguments):
     "command",
     [
         *("classify", "detect", "features", "inspect", "plot", "run", "segment", "test", "time", "train", "upgrade"),
-        *("data", "data imageset", "data inspect", "data mean"),
+        *("data", "data annoset", "data coco", "data csv", "data imageset", "data inspect", "data labelme"),
+        *("data mean", "data voc", "data yolo"),
     ],
 )
 def test_a_commands_help_imports_no_torch(command):
