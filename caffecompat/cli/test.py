@@ -36,7 +36,13 @@ MAX_IN_BATCH = 100
 @gpu_option
 @reading_options
 @click.option(
-    "--iterations", type=click.IntRange(1), default=50, show_default=True, help="How many batches are passed."
+    "--iterations",
+    "--test-iter",
+    "iterations",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="How many batches are passed.",
 )
 @click.option(
     "--ap-version",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from caffecompat.solver.group import Group
 
 EFFECT = click.Choice(["stop", "snapshot", "none"])
+MAX_ITER = 2**31 - 1
 _GPU = re.compile(r"all|[0-9]{1,4}(?:,[0-9]{1,4})*")
 
 
@@ -69,6 +70,19 @@ def _gpu(context: click.Context, option: click.Parameter, value: str | None) -> 
     help="When the loss is not finite: stop, or skip the update.",
 )
 @click.option("--skip-bad-records", is_flag=True, help="Take the next record for one that cannot be read.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bf16"]),
+    default="float32",
+    show_default=True,
+    help="bf16: train in bfloat16 where that is faster; parameters, snapshots and tests stay float32.",
+)
+@click.option(
+    "--max-iter", type=click.IntRange(0, MAX_ITER), metavar="N", help="Train up to N, whatever max_iter says."
+)
+@click.option(
+    "--test-iter", type=click.IntRange(1, MAX_ITER), metavar="N", help="Test N batches, whatever test_iter says."
+)
 @click.option(
     "--workers",
     type=click.IntRange(0, 256),
@@ -137,7 +151,10 @@ def _group(gpu: str | None, processes: int | None) -> Group:
 
             context = click.get_current_context()
             context.exit(launch(context.meta[ARGUMENTS], count))
-    elif processes is not None and "CAFFECOMPAT_STORE" not in os.environ:
+        from caffecompat.solver.group import Group
+
+        return Group()
+    if processes is not None and "CAFFECOMPAT_STORE" not in os.environ:
         raise click.UsageError("--processes starts processes, and torchrun has started them already: leave it out")
 
     from caffecompat.solver.distributed import join

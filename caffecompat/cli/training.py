@@ -19,7 +19,7 @@ from caffecompat.formats.text_file import read_bytes
 from caffecompat.graph.spec import Dialect
 from caffecompat.solver.listeners import Listener, number
 from caffecompat.solver.log import CaffeLog, new_log
-from caffecompat.solver.options import OnNan, Options
+from caffecompat.solver.options import OnNan, Options, Precision
 from caffecompat.solver.signals import Signals
 from caffecompat.solver.snapshots import Snapshots, latest
 from caffecompat.solver.solver import Action, Solver
@@ -44,6 +44,9 @@ class Wanted:
     sighup_effect: Action = "snapshot"
     exact_resume: bool = False
     on_nan: OnNan = "stop"
+    precision: Precision = "float32"
+    max_iter: int | None = None
+    test_iter: int | None = None
     skip_bad_records: bool = False
     workers: int = 2
     root: Path | None = None
@@ -90,6 +93,7 @@ class Wanted:
             skip_bad_records=self.skip_bad_records,
             exact_resume=self.exact_resume,
             on_nan=self.on_nan,
+            precision=self.precision,
         )
 
 
@@ -105,6 +109,7 @@ def train(wanted: Wanted, group: Group) -> None:
     """
     options = wanted.options(group)
     parsed = read_solver(wanted.solver)
+    _override(parsed, wanted)
     speaks = group.rank == 0
     snapshots = Snapshots(parsed, options, writes=speaks)
     if speaks and parsed.message.snapshot_after_train:
@@ -161,6 +166,15 @@ def _run(solver: Solver, progress: TrainingProgress, names: list[str], resume: P
 
 
 # --- before
+
+
+def _override(parsed: ParsedSolver, wanted: Wanted) -> None:
+    """Put what the command line asks for in the place of what the solver says."""
+    message = parsed.message
+    if wanted.max_iter is not None:
+        message.max_iter = wanted.max_iter
+    if wanted.test_iter is not None:
+        message.test_iter[:] = [wanted.test_iter] * len(message.test_iter)
 
 
 def _resume(wanted: Wanted, snapshots: Snapshots, group: Group) -> Path | None:

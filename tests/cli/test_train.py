@@ -111,6 +111,21 @@ def test_it_goes_on_from_a_snapshot_by_name_or_from_the_newest(folder):
     assert list(whole["three"]) == list(range(40, 60))
 
 
+def test_options_in_the_place_of_what_the_solver_says(folder):
+    said = train(
+        "solver.prototxt", "--weights", "init.caffemodel", "--max-iter", 20, "--test-iter", 1, "--precision=bf16"
+    )
+    found, recorded_losses = list(losses(only_log(folder)).values()), recorded(RUN)["loss"]
+    assert len(found) == 20
+    np.testing.assert_allclose(found, recorded_losses[:20], rtol=0.05)
+    # In bfloat16 they are not the same.
+    assert abs(found[0] / recorded_losses[0] - 1) > 1e-5
+    assert (folder / f"{PREFIX}_iter_20.caffemodel").is_file()
+    # One batch of 50 pictures, in float32.
+    (accuracy,) = re.findall(r"iteration 0: test accuracy ([0-9.]+)", said)
+    assert float(accuracy) * 50 == pytest.approx(round(float(accuracy) * 50), abs=1e-4)
+
+
 def test_layers_that_weights_lack_or_have_in_vain_are_listed(folder):
     net = (folder / "train_val.prototxt").read_text()
     (folder / "train_val.prototxt").write_text(net.replace('name: "ip2"', 'name: "new"'))
