@@ -87,13 +87,14 @@ class Workers(Group):
         """Give all processes the parameters of the first, and make ready to average gradients."""
         with self.together():
             self._compare(net)
+            device = net.learnable[0].tensor.device
+            if device.type == "cuda":
+                torch.cuda.set_device(device)
             for tensor in (*net.parameters(), *net.buffers()):
                 if tensor.numel():
                     self._take_first(tensor)
             self._learned = [tensor for tensor in net.parameters() if tensor.requires_grad]
             if self._learned:
-                if self._learned[0].is_cuda:
-                    torch.cuda.set_device(self._learned[0].device)
                 passes = _Pass(net, self._learned)
                 self._ddp = DistributedDataParallel(passes, process_group=self._gradients, init_sync=False)
             if self.rank:
