@@ -153,7 +153,7 @@ def _read(path: Path, job: str) -> tuple[list[Outcome], int]:
                     return [], 0
                 length = at
         return done, length if done else 0
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
         return [], 0
 
 

@@ -138,6 +138,10 @@ def cut(path, share):
         lambda hidden: (hidden / "journal").write_bytes(b"\0\xff{"),
         lambda hidden: (hidden / "journal").write_text('{"job": "job", "version": 1}\n[1]\n{"done": 1}\n'),
         lambda hidden: (hidden / "journal").write_text('{"job": "job", "version": 1}\n{"done": 7}\n'),
+        lambda hidden: (hidden / "journal").write_text(
+            '{"job": "job", "version": 1}\n[[1, 2], [3], 1, []]\n{"done": 1}\n'
+        ),
+        lambda hidden: (hidden / "journal").write_text('{"job": "job", "version": 1}\n' + "[" * 100_000 + "\n"),
         lambda hidden: (hidden / "journal").unlink(),
         lambda hidden: cut(hidden / "journal", 0.5),
         lambda hidden: cut(hidden / "journal", 0.97),
@@ -147,7 +151,7 @@ def cut(path, share):
         lambda hidden: (hidden / "data.mdb").write_bytes(os.urandom(20_000)),
         lambda hidden: (hidden / "lock.mdb").unlink(),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_damage_does_no_harm(tmp_path, damage):
     damage(interrupted(tmp_path / "db"))
