@@ -1,7 +1,7 @@
 """Update rules with Caffe's arithmetic, as optimizers of PyTorch: the rate multiplies before the momentum.
 
-Source of the rules: `ComputeUpdateValue` of Caffe's solvers. What Caffe does before, to all of them alike (clipping,
-dividing by iter_size, weight decay), is `Update.prepare`.
+Source of the rules: `ComputeUpdateValue` of Caffe's solvers. What Caffe does before, to all of them alike: clipping and
+dividing by iter_size are `Update.prepare`; then each update begins with the weight decay.
 """
 
 from __future__ import annotations
@@ -78,6 +78,13 @@ class Update(torch.optim.Optimizer):
     def _rule(self, params: Tensors, grads: Tensors, slots: list[Tensors], lr: float) -> None:
         """Change the parameters of one group and what is remembered of them, in place."""
 
+    def _decay_and_rule(self, params: Tensors, grads: Tensors, slots: list[Tensors], lr: float, decay: float) -> None:
+        """Add the decay to the gradients, then change the parameters by the rule."""
+        if decay:
+            towards = params if self.regularization == "L2" else list(torch._foreach_sign(params))
+            torch._foreach_add_(grads, towards, alpha=decay)
+        self._rule(params, grads, slots, lr)
+
     def apply(self, rate: float, iteration: int) -> None:
         """Make the update of an iteration.
 
@@ -96,7 +103,7 @@ class Update(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float]) -> float: ...
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Make one update from the gradients that are there, at each group's `lr`."""
+        """Add the decay to the gradients that are there and make one update, at each group's `lr`."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -105,13 +112,14 @@ class Update(torch.optim.Optimizer):
             params = [tensor for tensor in group["params"] if self._updated(tensor, group)]
             if params:
                 grads = [_gradient(tensor) for tensor in params]
-                self._rule(params, grads, self._remembered(params), group["lr"])
+                decay = self.weight_decay * group["decay_mult"]
+                self._decay_and_rule(params, grads, self._remembered(params), group["lr"], decay)
         self.iteration += 1
         return loss
 
     @torch.no_grad()
     def prepare(self, iter_size: int = 1, say: Callable[[str], None] = lambda text: None) -> None:
-        """Clip the summed gradients, divide them by `iter_size`, add the decay: in Caffe's order.
+        """Clip the summed gradients, then divide them by `iter_size`.
 
         Args:
             iter_size: how many passes the gradients are the sum of.
@@ -129,12 +137,6 @@ class Update(torch.optim.Optimizer):
                 torch._foreach_mul_(grads, scale)
         if iter_size > 1 and grads:
             torch._foreach_mul_(grads, 1 / iter_size)
-        for group in self.param_groups:
-            decay = self.weight_decay * group["decay_mult"]
-            params = [tensor for tensor in group["params"] if self._updated(tensor, group)]
-            if decay and params:
-                towards = params if self.regularization == "L2" else list(torch._foreach_sign(params))
-                torch._foreach_add_([_gradient(tensor) for tensor in params], towards, alpha=decay)
 
     def _updated(self, tensor: Tensor, group: dict[str, Any]) -> bool:
         """Whether the rule can change the parameter or what is remembered of it."""
@@ -193,23 +195,26 @@ class SGD(Update):
 
     linear = True
 
-    def _rule(self, params: Tensors, grads: Tensors, slots: list[Tensors], lr: float) -> None:
-        if self.momentum and all(map(_lie_alike, params, grads, slots[0])):
-            # One way through memory instead of three. PyTorch's momentum takes 1 - dampening of the gradient, which is
-            # the rate here, and its own rate comes after: 1.
-            torch._fused_sgd_(
-                params,
-                grads,
-                slots[0],
-                weight_decay=0.0,
-                momentum=self.momentum,
-                lr=1.0,
-                dampening=1.0 - lr,
-                nesterov=False,
-                maximize=False,
-                is_first_step=False,
-            )
+    def _decay_and_rule(self, params: Tensors, grads: Tensors, slots: list[Tensors], lr: float, decay: float) -> None:
+        if not self.momentum or self.regularization != "L2" or not all(map(_lie_alike, params, grads, slots[0])):
+            super()._decay_and_rule(params, grads, slots, lr, decay)
             return
+        # One way through memory instead of four. PyTorch's momentum takes 1 - dampening of the gradient, which is the
+        # rate here, and its own rate comes after: 1.
+        torch._fused_sgd_(
+            params,
+            grads,
+            slots[0],
+            weight_decay=decay,
+            momentum=self.momentum,
+            lr=1.0,
+            dampening=1.0 - lr,
+            nesterov=False,
+            maximize=False,
+            is_first_step=False,
+        )
+
+    def _rule(self, params: Tensors, grads: Tensors, slots: list[Tensors], lr: float) -> None:
         torch._foreach_mul_(slots[0], self.momentum)
         torch._foreach_add_(slots[0], grads, alpha=lr)
         torch._foreach_sub_(params, slots[0])
