@@ -69,6 +69,13 @@ def _gpu(context: click.Context, option: click.Parameter, value: str | None) -> 
     show_default=True,
     help="When the loss is not finite: stop, or skip the update.",
 )
+@click.option(
+    "--on-zero-loss",
+    type=click.Choice(["stop", "continue"]),
+    default="stop",
+    show_default=True,
+    help="When a MultiBoxLoss is 0 in 20 iterations in a row: stop and say why, or continue.",
+)
 @click.option("--skip-bad-records", is_flag=True, help="Take the next record for one that cannot be read.")
 @click.option(
     "--precision",

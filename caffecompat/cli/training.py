@@ -19,7 +19,7 @@ from caffecompat.formats.text_file import read_bytes
 from caffecompat.graph.spec import Dialect
 from caffecompat.solver.listeners import Listener, number
 from caffecompat.solver.log import CaffeLog, new_log
-from caffecompat.solver.options import OnNan, Options, Precision
+from caffecompat.solver.options import OnNan, OnZeroLoss, Options, Precision
 from caffecompat.solver.signals import Signals
 from caffecompat.solver.snapshots import Snapshots, latest
 from caffecompat.solver.solver import Action, Solver
@@ -44,6 +44,7 @@ class Wanted:
     sighup_effect: Action = "snapshot"
     exact_resume: bool = False
     on_nan: OnNan = "stop"
+    on_zero_loss: OnZeroLoss = "stop"
     precision: Precision = "float32"
     max_iter: int | None = None
     test_iter: int | None = None
@@ -93,6 +94,7 @@ class Wanted:
             skip_bad_records=self.skip_bad_records,
             exact_resume=self.exact_resume,
             on_nan=self.on_nan,
+            on_zero_loss=self.on_zero_loss,
             precision=self.precision,
         )
 

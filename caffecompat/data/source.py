@@ -66,11 +66,13 @@ class Batch:
         tops: float32, one for each top of the layer.
         keys: what each item is called: its key in the database, its file.
         skipped: for each bad record that was passed over, what was wrong, its key included.
+        items: the number of each item in the source, where the source can show what is stored of it.
     """
 
     tops: tuple[Floats, ...]
     keys: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+    items: tuple[int, ...] = ()
 
 
 class EndOfItemsError(CaffeCompatError):

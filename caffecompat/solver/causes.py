@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from caffecompat.errors import shown
 from caffecompat.net.learnable import Learnable
+from caffecompat.solver.box_causes import is_vgg, not_finite_causes, weights_causes
+from caffecompat.solver.box_evidence import evidence
 from caffecompat.solver.examine import Examination, LabelFault
 from caffecompat.solver.listeners import number
 
@@ -29,6 +31,7 @@ def causes(solver: Solver, seen: Examination) -> list[str]:
     found = [
         *_data(seen),
         *_labels(seen),
+        *_boxes(seen),
         *_targets(seen),
         *_parameters(solver, seen),
         *_domain(seen),
@@ -65,6 +68,12 @@ def label_sentence(fault: LabelFault) -> str:
     if fault.label >= use.classes and use.scoring is not None:
         return f'{text}: num_output of layer "{shown(use.scoring.name)}" must be above the greatest label'
     return f"{text}: a label to be left out is stated as ignore_label" if fault.label < 0 else text
+
+
+def _boxes(seen: Examination) -> Iterator[str]:
+    """What is wrong with the boxes of each MultiBoxLoss."""
+    for each in evidence(seen.net, seen.batches):
+        yield from not_finite_causes(each)
 
 
 def _targets(seen: Examination) -> Iterator[str]:
@@ -136,13 +145,14 @@ def _losses(solver: Solver) -> str:
 
 
 def _weights(solver: Solver) -> Iterator[str]:
-    """Weight files that gave the net nothing, or not all."""
+    """Weight files that gave the net nothing, or not all; of an SSD, of which new layers start from fillers, VGG's."""
+    yield from weights_causes(solver)
     if not solver.assigned:
         return
     if not any(assigned.matched for assigned in solver.assigned):
         unused = [name for assigned in solver.assigned for name in assigned.unused]
         yield f"the weights: no layer of the net is in the weight file, which has {some(unused) or 'none'}"
-    elif solver.net.filled:
+    elif solver.net.filled and not is_vgg(solver.net):
         yield f"the weights: {some(solver.net.filled)} took none from the weight file and started from fillers"
 
 

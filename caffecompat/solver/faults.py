@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +15,9 @@ from torch import Tensor
 
 from caffecompat.errors import CaffeCompatError, shown
 from caffecompat.layers.data import DataLayer
+from caffecompat.net import Net, Outputs
+from caffecompat.solver.box_causes import label_causes
+from caffecompat.solver.box_evidence import evidence
 from caffecompat.solver.causes import causes, label_sentence, named, some
 from caffecompat.solver.devices import autocast
 from caffecompat.solver.examine import (
@@ -27,6 +31,7 @@ from caffecompat.solver.examine import (
     statistics,
 )
 from caffecompat.solver.listeners import Step, number
+from caffecompat.solver.zero_loss import ZeroLosses, zero_loss
 
 if TYPE_CHECKING:
     from caffecompat.solver.solver import Solver
@@ -79,6 +84,10 @@ class Guard:
         self.failed: FailedPass | None = None
         self.steps: deque[Step] = deque(maxlen=REMEMBERED)
 
+    @cached_property
+    def _zeros(self) -> ZeroLosses:
+        return ZeroLosses(self._solver.net)
+
     @property
     def _skips(self) -> bool:
         return self._solver.options.on_nan == "skip"
@@ -86,11 +95,12 @@ class Guard:
     def begin(self) -> None:
         """An iteration begins: if it may be skipped, remember what its passes change beside the gradients."""
         self.failed = None
+        self._zeros.begin()
         if self._skips:
             self._kept = [(tensor, tensor.clone()) for tensor in statistics(self._solver.net)]
 
     def passed(self, index: int, loss: float) -> bool:
-        """A pass is done.
+        """A pass is done; its outputs are the solver's.
 
         Args:
             index: which of the iteration's it is.
@@ -100,6 +110,8 @@ class Guard:
             Whether the other passes of the iteration are to be left out. Where several processes train they are not:
             the others would wait for this one in the last pass.
         """
+        assert isinstance(self._solver.outputs, Outputs)
+        self._zeros.passed(self._solver.outputs, loss)
         if math.isfinite(loss) or self.failed is not None:
             return False
         self.failed = FailedPass(index, batches_of(self._solver.net))
@@ -113,7 +125,7 @@ class Guard:
         except CaffeCompatError as error:
             net = self._solver.net
             if error.layer not in {layer.spec.name for layer in net.layers if isinstance(layer, DataLayer)}:
-                _add_records(error, batches_of(net), [label_sentence(f) for f in label_faults(net, batches_of(net))])
+                _add_records(error, batches_of(net), _label_causes(net, error.layer))
             raise
 
     def refuses(self, loss: float) -> bool:
@@ -124,7 +136,10 @@ class Guard:
 
         Raises:
             NotFiniteError: the loss is not finite, or so many losses in a row; the run is to stop.
+            ZeroLossError: a MultiBoxLoss was 0 in so many iterations in a row.
         """
+        if self._solver.options.on_zero_loss == "stop":
+            self._stop_at_zero()
         if not math.isfinite(loss):
             not_finite(self._solver, loss)
         elif not self._skips or self._gradients_are_finite():
@@ -137,6 +152,16 @@ class Guard:
     def done(self, step: Step) -> None:
         """An update was made."""
         self.steps.append(step)
+
+    def _stop_at_zero(self) -> None:
+        """Stop if a MultiBoxLoss stays 0."""
+        name = self._zeros.ended(self._solver.group)
+        if name is None:
+            return
+        error = zero_loss(self._solver, name)
+        _add_records(error, batches_of(self._solver.net), error.causes[:MAX_CAUSES])
+        error.hint = f"{error.hint}\n  if that is meant: --on-zero-loss continue"
+        raise error
 
     def _gradients_are_finite(self) -> bool:
         """Whether all gradients are; if not, the run stops or the update is skipped."""
@@ -211,6 +236,14 @@ def _first(seen: Examination) -> str:
 
 def _span(values: Values) -> str:
     return f"{number(values.least)} to {number(values.greatest)}"
+
+
+def _label_causes(net: Net, layer: str | None) -> list[str]:
+    """What the labels of the batch have to do with the error of a layer."""
+    batches = batches_of(net)
+    boxes = [each for each in evidence(net, batches) if each.loss.spec.name == layer]
+    found = [label_sentence(fault) for fault in label_faults(net, batches)]
+    return found + [cause for each in boxes for cause in label_causes(each)]
 
 
 def _stop_or_skip(solver: Solver, error: NotFiniteError, batches: Batches, found: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Literal
 from caffecompat.graph.spec import Dialect
 
 OnNan = Literal["stop", "skip"]
+OnZeroLoss = Literal["stop", "continue"]
 Precision = Literal["float32", "bf16"]
 
 
@@ -29,6 +30,7 @@ class Options:
         precision: "float32", or "bf16": what bfloat16 does faster is done in it while the net trains (autocast), the
             parameters stay float32, and tests are in float32.
         on_nan: what to do about a loss that is not finite: "stop", or "skip" the update.
+        on_zero_loss: what to do about a MultiBoxLoss that is 0 in 20 iterations in a row: "stop" or "continue".
     """
 
     dialect: Dialect = "ssd"
@@ -42,3 +44,4 @@ class Options:
     exact_resume: bool = False
     precision: Precision = "float32"
     on_nan: OnNan = "stop"
+    on_zero_loss: OnZeroLoss = "stop"

@@ -185,7 +185,8 @@ class Snapshots:
         with context(file=path):
             solver.update.load_history([blob.array for blob in state.history])
         with context(file=weights.file):
-            solver.net.copy_from(weights)
+            matched = solver.net.copy_from(weights).matched
+        solver.net.filled = tuple(name for name in solver.net.filled if name not in matched)
         solver.iteration = state.iteration
         solver.rate.current_step = state.current_step
         solver.rate.minimum_loss = state.minimum_loss

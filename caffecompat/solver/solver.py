@@ -305,7 +305,8 @@ class Solver:
             with self.guard.watching(), self.group.last(index == self._iter_size - 1):
                 with autocast(self.device, self.options.precision):
                     loss, self.outputs = self.group.run(self.net)
-                loss.backward()  # type: ignore[no-untyped-call]
+                if loss.requires_grad:
+                    loss.backward()  # type: ignore[no-untyped-call]
             debug.backward()
             value = float(loss.detach())
             total += value

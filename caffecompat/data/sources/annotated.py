@@ -63,11 +63,7 @@ class AnnotatedSource(DatabaseSource):
         """The first record that can be read."""
 
         def read(_: int, ticket: Ticket) -> Annotated:
-            key, record = self._record(ticket.item)
-            try:
-                return read_annotated(record)
-            except CaffeCompatError as error:
-                raise self._fault(key, error) from error
+            return self.stored(ticket.item)[1]
 
         found, _ = read_items([Ticket(self._item())], read, self._following, self.reading.skip_bad_records)
         return found[0]
@@ -90,7 +86,7 @@ class AnnotatedSource(DatabaseSource):
         rows: list[Floats] = [np.empty((0, LABEL_ROW), np.float32)] * len(tickets)
         labels = np.empty(len(tickets), np.float32)
 
-        def read(place: int, ticket: Ticket) -> str:
+        def read(place: int, ticket: Ticket) -> tuple[str, int]:
             key, record = self._record(ticket.item)
             try:
                 item = read_annotated(record)
@@ -110,11 +106,24 @@ class AnnotatedSource(DatabaseSource):
             except CaffeCompatError as error:
                 raise self._fault(key, error) from error
             labels[place] = item.datum.label
-            return key_text(key)
+            return key_text(key), ticket.item
 
-        keys, skipped = read_items(tickets, read, self._following, self.reading.skip_bad_records)
+        found, skipped = read_items(tickets, read, self._following, self.reading.skip_bad_records)
         label = _label_blob(rows) if self._boxes else labels
-        return Batch((data[0], label)[: len(self.spec.tops)], tuple(keys), skipped)
+        keys, items = tuple(key for key, _ in found), tuple(item for _, item in found)
+        return Batch((data[0], label)[: len(self.spec.tops)], keys, skipped, items)
+
+    def stored(self, item: int) -> tuple[str, Annotated]:
+        """The key of an item, and its record as the database holds it.
+
+        Raises:
+            CaffeCompatError: it cannot be read.
+        """
+        key, record = self._record(item)
+        try:
+            return key_text(key), read_annotated(record)
+        except CaffeCompatError as error:
+            raise self._fault(key, error) from error
 
     def _followed(self, rows: Floats, height: int, width: int, draws: Sequence[int]) -> Floats:
         """The boxes after the picture, of this size, was transformed."""

@@ -77,6 +77,20 @@ def test_without_augmentation_the_records_themselves():
             np.testing.assert_allclose(found["label"][0, 0], rows, atol=1e-6)
 
 
+def test_what_is_stored_of_each_item():
+    expected = records("shapes/test_lmdb")
+    with reading_net(text(WARP, batch=5), ROOT, "TEST") as net:
+        reader = net.readers[0]
+        for _ in range(10):
+            net()
+        # The database has 48 records.
+        assert reader.batch.items == (45, 46, 47, 48, 49)
+        for item, key in zip(reader.batch.items, reader.batch.keys, strict=True):
+            name, stored = reader.source.stored(item)
+            assert name == key
+            np.testing.assert_allclose(stored.rows, np.array(rows_of(expected[item % 48], 0))[:, 1:], atol=1e-6)
+
+
 def test_a_sampler_of_the_whole_picture_encodes_it_as_the_original_does():
     record = records("shapes/test_lmdb")[0]
     picture = cv2.imdecode(np.frombuffer(record.datum.data, np.uint8), cv2.IMREAD_UNCHANGED)
