@@ -41,10 +41,12 @@ layer {{ name: "in" type: "Input" top: "loc" top: "conf" top: "priors" top: "tru
     shape {{ dim: 1 dim: 2 dim: {loc} }} shape {{ dim: 1 dim: 1 dim: {boxes} dim: 8 }} }} }}
 layer {{ name: "loss" type: "MultiBoxLoss" bottom: "loc" bottom: "conf" bottom: "priors" bottom: "truth" top: "loss"
   loss_param {{ normalization: VALID }}
-  multibox_loss_param {{ loc_loss_type: SMOOTH_L1 conf_loss_type: SOFTMAX num_classes: {classes}
-    match_type: PER_PREDICTION overlap_threshold: 0.5 use_difficult_gt: true neg_pos_ratio: 3 neg_overlap: 0.5
-    code_type: CENTER_SIZE mining_type: MAX_NEGATIVE }} }}
+  multibox_loss_param {{ {param} }} }}
 """
+# As in SSD300's training.
+LOSS_PARAM = """loc_loss_type: SMOOTH_L1 conf_loss_type: SOFTMAX num_classes: {classes}
+  match_type: PER_PREDICTION overlap_threshold: 0.5 use_difficult_gt: true neg_pos_ratio: 3 neg_overlap: 0.5
+  code_type: CENTER_SIZE mining_type: MAX_NEGATIVE"""
 DETECTION = """
 layer {{ name: "in" type: "Input" top: "loc" top: "conf" top: "priors"
   input_param {{ shape {{ dim: 1 dim: {loc} }} shape {{ dim: 1 dim: {conf} }} shape {{ dim: 1 dim: 2 dim: {loc} }} }} }}
@@ -106,11 +108,14 @@ def main() -> None:
     boxes = priors()
     width = boxes.shape[2]
     sizes = {"loc": width, "conf": width // 4 * CLASSES, "classes": CLASSES}
+    param = LOSS_PARAM.format(classes=CLASSES)
 
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {width // 4:,} priors")
     print(f"{'ms':38} {'median':>8} {'least':>8}")
     for count in (2, 8):
-        net = Net(build_graph(parse_net(LOSS.format(images=IMAGES, boxes=IMAGES * count, **sizes)), "TRAIN"))
+        net = Net(
+            build_graph(parse_net(LOSS.format(images=IMAGES, boxes=IMAGES * count, param=param, **sizes)), "TRAIN")
+        )
         inputs = {"loc": torch.randn(IMAGES, width), "conf": torch.randn(IMAGES, sizes["conf"])}
         for tensor in inputs.values():
             tensor.requires_grad_()
