@@ -18,6 +18,8 @@ from caffecompat.graph.spec import LayerSpec
 class Untransformer:
     """Undoes the scale and the mean that a layer's `transform_param` states, then resizes as it says.
 
+    A picture smaller than the mean image was cropped: its mean is the middle, as it is for every crop in phase TEST.
+
     Args:
         spec: the layer; its `transform_param` describes what was done, but for `resize_param`, which is done now.
         root: the folder that a relative `mean_file` starts from; None is the working directory.
@@ -51,7 +53,7 @@ class Untransformer:
         plain = values / self._scale
         if self._mean is not None:
             try:
-                mean = np.broadcast_to(self._mean, plain.shape)
+                mean = np.broadcast_to(_middle(self._mean, plain.shape), plain.shape)
             except ValueError:
                 raise self._spec.error(
                     f"the mean has shape {self._mean.shape}, the picture {plain.shape}", kind=ShapeError
@@ -65,3 +67,13 @@ class Untransformer:
         if picture.ndim == 2 or picture.shape[2] == 1:
             return np.asarray(cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR), np.uint8)
         return picture
+
+
+def _middle(mean: Floats, shape: tuple[int, ...]) -> Floats:
+    """The part of a mean image (C, H, W) that a crop of this shape leaves."""
+    height, width = mean.shape[1:]
+    rows, columns = shape[1:]
+    if height < rows or width < columns:
+        return mean
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return mean[:, top : top + rows, left : left + columns]

@@ -45,6 +45,19 @@ def test_mean_image_and_grey(picture, tmp_path):
     np.testing.assert_array_equal(found, np.repeat(grey[:, :, None], 3, axis=2))
 
 
+@pytest.mark.parametrize("crop", ["crop_size: 4", "crop_h: 11 crop_w: 8"])
+def test_the_mean_of_a_crop(picture, tmp_path, crop):
+    write_mean(tmp_path / "mean.npy", np.random.default_rng(2).random((3, 11, 13)).astype(np.float32) * 200)
+    layer = spec(f'mean_file: "mean.npy" scale: 0.5 {crop}')
+    transformer = Transformer(layer, tmp_path)
+    shape = transformer.shape((3, 11, 13))
+    out = np.empty(shape, np.float32)
+    transformer.picture(picture, transformer.draw(None), out)
+    top, left = (11 - shape[1]) // 2, (13 - shape[2]) // 2
+    part = picture[top : top + shape[1], left : left + shape[2]]
+    np.testing.assert_array_equal(Untransformer(layer, tmp_path)(out), part)
+
+
 def test_the_size_to_show(picture):
     layer = spec("resize_param { prob: 1 resize_mode: WARP height: 22 width: 39 }")
     found = Untransformer(layer)(picture.transpose(2, 0, 1).astype(np.float32))
