@@ -29,6 +29,7 @@ COMMANDS = {
     "plot": "Draw the log of a training run.",
     "lint": "Check solvers and nets before a run: files, data, labels, weights, settings.",
     "recipes": "List the recipes for `convert --recipe`.",
+    "report": "Show a training run, and what its net finds, as one HTML page.",
     "run": "Pass images or arrays through a net and show or save its outputs.",
     "segment": "Label every pixel of images.",
     "test": "Score a net on its own data: outputs and loss, averaged over batches.",
