@@ -72,7 +72,8 @@ class LearningRate:
             rate = math.nan
         if not math.isfinite(rate):
             error = SchemaError(
-                f'lr_policy "{policy}" gives no finite rate at iteration {iteration}', hint="check base_lr, gamma, power"
+                f'lr_policy "{policy}" gives no finite rate at iteration {iteration}',
+                hint="check base_lr, gamma, power",
             )
             raise located(error, self._position)
         return rate
