@@ -1,6 +1,6 @@
 """Train the recorded SSD run from several seeds, each with its own initial weights, and state the mAPs.
 
-    python -m tests.solver.ssd_seeds 1 2 3 4 5 6 [--precision bf16]
+python -m tests.solver.ssd_seeds 1 2 3 4 5 6 [--precision bf16]
 """
 
 from __future__ import annotations
