@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from caffecompat.net import Net
     from caffecompat.solver.solver import Solver
 
 
@@ -94,3 +97,13 @@ def score_lines(kind: str, scores: Sequence[Score]) -> list[str]:
             weighted = f" (* {number(score.loss_weight)} = {number(score.loss_weight * score.value)} loss)"
         lines.append(f"    {kind} net output #{index}: {score.name} = {number(score.value)}{weighted}")
     return lines
+
+
+def scores_of(net: Net, outputs: Mapping[str, Tensor]) -> list[Score]:
+    """Each value of the outputs of a pass, in Caffe's order, with its weight in the loss."""
+    weights = net.loss_weights
+    return [
+        Score(name, float(value), weights.get(name, 0.0))
+        for name in net.outputs
+        for value in outputs[name].detach().reshape(-1).tolist()
+    ]

@@ -14,21 +14,17 @@ import torch
 from torch import Tensor
 
 from caffecompat.data.draws import Draws
-from caffecompat.data.source import Reading
-from caffecompat.errors import CaffeCompatError, UsageError, located
-from caffecompat.formats import read_solver, read_weights
+from caffecompat.errors import CaffeCompatError
+from caffecompat.formats import read_solver
 from caffecompat.formats.parsed import ParsedSolver
-from caffecompat.formats.paths import find
 from caffecompat.formats.weights import Weights
-from caffecompat.net import Net
-from caffecompat.net.weights import Assigned
+from caffecompat.solver.building import WeightsLike, build_nets, positive, read_sources
 from caffecompat.solver.debug import DebugInfo
-from caffecompat.solver.devices import autocast, device_of, is_small, own_parameters, threads
+from caffecompat.solver.devices import autocast, device_of, is_small, threads
 from caffecompat.solver.diffs import keep_steps
 from caffecompat.solver.faults import Guard
 from caffecompat.solver.group import Group
-from caffecompat.solver.listeners import Listener, Score, Step, Test, number, score_lines
-from caffecompat.solver.nets import Planned, build_net, planned_test_nets, planned_train_net
+from caffecompat.solver.listeners import Listener, Step, Test, number, score_lines, scores_of
 from caffecompat.solver.options import Options
 from caffecompat.solver.policies import LearningRate
 from caffecompat.solver.smoothing import SmoothedLoss
@@ -37,7 +33,6 @@ from caffecompat.solver.testing import check_evaluation, run_test
 from caffecompat.solver.updates import make_update
 
 Action = Literal["none", "snapshot", "stop"]
-WeightsLike = str | os.PathLike[str] | Weights
 
 
 class Solver:
@@ -89,9 +84,9 @@ class Solver:
         self.action: Callable[[], Action] = lambda: "none"
         self.iteration = 0
         self.outputs: Mapping[str, Tensor] = {}
-        self.smoothed = SmoothedLoss(self._positive("average_loss"))
+        self.smoothed = SmoothedLoss(positive(parsed, "average_loss"))
         self.guard = Guard(self)
-        self._iter_size = self._positive("iter_size")
+        self._iter_size = positive(parsed, "iter_size")
         self._stopped = False
         self._pending: Action = "none"
         self._exact = False
@@ -103,12 +98,9 @@ class Solver:
         if seed is not None:
             torch.manual_seed(seed)
         self._draws = Draws(None if seed is None else seed + self.group.rank)
-        self.assigned: list[Assigned] = []
-        sources = [read_weights(name) for name in self._named_weights()]
-        sources += [source if isinstance(source, Weights) else read_weights(source) for source in weights]
-        self.net = self._build(planned_train_net(parsed, self.options), sources, "training")
-        tested = planned_test_nets(parsed, self.options) if self.group.rank == 0 else []
-        self.test_nets = [self._build(plan, sources, f"test (#{index})") for index, plan in enumerate(tested)]
+        sources = read_sources(parsed, self.options, weights)
+        built = build_nets(parsed, self.options, self.group, self.device, self._draws, sources, self.say)
+        self.net, self.test_nets, self.assigned = built
         self._small = self.device.type == "cpu" and is_small(self.net)
         self.update = make_update(parsed, self.net.learnable)
         if self.param.snapshot_diff:
@@ -142,45 +134,6 @@ class Solver:
         for item in given:
             several += item.split(",") if isinstance(item, str) else [item]
         return cls(read_solver(path), weights=several, options=Options(**options), group=group, listeners=listeners)
-
-    # --- building
-
-    def _positive(self, field: str) -> int:
-        value: int = getattr(self.param, field)
-        if value < 1:
-            raise located(UsageError(f"{field} must be at least 1, got {value}"), self.parsed.position(field, 0))
-        return value
-
-    def _named_weights(self) -> list[Path]:
-        """The weight files that the solver names itself."""
-        names = [name.strip() for text in self.param.weights for name in text.split(",")]
-        return [find(name, "weights", root=self.options.root, beside=self.parsed.file) for name in names if name]
-
-    def _build(self, plan: Planned, sources: Sequence[Weights], kind: str) -> Net:
-        self.say(f"Creating {kind} net specified by {plan.source}", "solver.cpp:87")
-        train = kind == "training"
-        reading = Reading(
-            root=self.options.root,
-            draws=self._draws,
-            workers=self.options.workers,
-            rank=self.group.rank if train else 0,
-            world=self.group.world if train else 1,
-            skip_bad_records=self.options.skip_bad_records,
-            pin=self.device.type == "cuda",
-        )
-        net = build_net(plan, self.options, reading, sources)
-        for source in sources:
-            assigned = net.copy_from(source)
-            if train:
-                self.assigned.append(assigned)
-        net.fill()
-        own_parameters(net, self.device)
-        if train and not net.loss_weights:
-            hint = "a net that is trained needs a loss layer, such as SoftmaxWithLoss, in phase TRAIN"
-            raise UsageError("the train net has no loss", file=plan.parsed.file, hint=hint)
-        if not train:
-            net.share_with(self.net)
-        return net
 
     # --- running
 
@@ -283,7 +236,7 @@ class Solver:
         smoothed = self.smoothed.add(loss)
         if display:
             self.say(f"Iteration {self.iteration}, loss = {number(smoothed)}", "solver.cpp:243")
-            for line in score_lines("Train", scores(self.net, self.outputs)):
+            for line in score_lines("Train", scores_of(self.net, self.outputs)):
                 self.say(line, "solver.cpp:259")
         rate = self.rate.rate(self.iteration, smoothed, lambda text: self.say(text, "sgd_solver.cpp:69"))
         if display:
@@ -403,13 +356,3 @@ class Solver:
         for net in (self.net, *self.test_nets):
             net.close()
         self.group.close()
-
-
-def scores(net: Net, outputs: Mapping[str, Tensor]) -> list[Score]:
-    """Each value of the outputs, in Caffe's order, with its weight in the loss."""
-    weights = net.loss_weights
-    return [
-        Score(name, float(value), weights.get(name, 0.0))
-        for name in net.outputs
-        for value in outputs[name].detach().reshape(-1).tolist()
-    ]
