@@ -21,6 +21,22 @@ RECORDED = 0.875998
 NAMES = {1: "circle", 2: "square", 3: "triangle"}
 
 
+@pytest.fixture
+def weights(tmp_path):
+    """A weight file, none of whose layers is in the nets here."""
+    path = tmp_path / "other.caffemodel"
+    net = caffe_pb2.NetParameter(name="other")
+    net.layer.add(name="other", type="Bias").blobs.add(data=[1.0]).shape.dim.append(1)
+    path.write_bytes(net.SerializeToString())
+    return path
+
+
+def hand_made(tmp_path, weights, text, *more):
+    net = tmp_path / "net.prototxt"
+    net.write_text(text)
+    return report(tmp_path / "page.html", "--model", net, "--weights", weights, "--root", tmp_path, *more)
+
+
 def report(target, *arguments):
     call("report", *arguments, "-o", target)
     page = Page(target.read_text())
@@ -133,6 +149,85 @@ def test_a_net_that_is_sure_of_nothing(tmp_path):
     assert not none.all("image")
 
 
+FOUND = """
+layer { name: "d" type: "HDF5Data" top: "found" top: "truth" hdf5_data_param { source: "list" batch_size: 1 } }
+layer { name: "e" type: "DetectionEvaluate" bottom: "found" bottom: "truth" top: "eval"
+  detection_evaluate_param { num_classes: CLASSES overlap_threshold: 0.5 evaluate_difficult_gt: false } }
+"""
+
+
+def evaluated(tmp_path, weights, found, truth, *more, classes=3):
+    """The page on rows (image, label, score, box) and (image, label, box, difficult)."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "rows.h5", "w") as file:
+        file["found"] = np.array([[image, label, score, *box] for image, label, score, box in found], np.float32)[
+            None, None
+        ]
+        rows = [[image, label, 0, *box, difficult] for image, label, box, difficult in truth]
+        file["truth"] = np.array(rows, np.float32)[None, None]
+    (tmp_path / "list").write_text("rows.h5\n")
+    return hand_made(tmp_path, weights, FOUND.replace("CLASSES", str(classes)), "--iterations", 1, *more)
+
+
+def test_every_kind_of_right_and_wrong(tmp_path, weights):
+    one, two, hard, empty = ((0, 0, 0.4, 0.4), (0.5, 0.5, 0.9, 0.9), (0.5, 0, 0.9, 0.4), (0, 0.6, 0.3, 0.9))
+    truth = [(0, 1, one, 0), (0, 2, two, 0), (0, 1, hard, 1), (1, 2, one, 0)]
+    found = [
+        (0, 1, 0.9, one),
+        (0, 1, 0.8, one),
+        (0, 1, 0.7, two),
+        (0, 2, 0.6, empty),
+        (0, 1, 0.55, (0.2, 0, 0.6, 0.4)),
+        (0, 1, 0.95, hard),
+        (0, 2, 0.2, two),
+    ]
+    page = evaluated(tmp_path, weights, found, truth)
+    assert page.table("true \\ answer") == [
+        ["1", "1", "", ""],
+        # The box of class 2 was taken for one of class 1, and another was missed.
+        ["2", "1", "", "1"],
+        # A detection on a difficult box is no fault.
+        ["background", "2", "1", ""],
+    ]
+    captions = [caption[:2] for caption, _, _ in page.figures if len(caption) > 1]
+    assert captions == [
+        ["1", "score 0.800: a box that is found already"],
+        ["1", "score 0.700: it is 2"],
+        ["2", "score 0.600: nothing there"],
+        ["1", "score 0.550: overlap 0.33 only"],
+        ["2", "not found"],
+        ["2", "found with 0.200 only"],
+        ["1", "score 0.900, overlap 1.00"],
+        ["2", "score 0.200, overlap 1.00"],
+    ]
+    assert "No pictures are shown, for the net gets none from a data layer." in page.texts
+    rows = {row[0]: row[2:] for row in page.table("class", "average precision")}
+    assert rows == {"1": ["1", "4", "1", "0.250", "1.000"], "2": ["2", "1", "0", "0.000", "0.000"]}
+
+
+def test_many_classes(tmp_path, weights):
+    """Of 60 classes each, 1 is taken for 2 three times, and 9 is missed."""
+    box, names = (0.1, 0.1, 0.5, 0.5), tmp_path / "names"
+    names.write_text("\n".join(f"name{label}" for label in range(61)))
+    truth = [(label, label, box, 0) for label in range(1, 61)] + [(100 + n, 1, box, 0) for n in range(3)]
+    found = [(label, label, 0.9, box) for label in range(1, 61) if label != 9]
+    found += [(100 + n, 2, 0.8, box) for n in range(3)] + [(200, 5, 0.7, box)]
+    page = evaluated(tmp_path, weights, found, truth, "--labels", names, classes=61)
+    assert page.table("true", "taken for") == [["name1", "name2", "3", "75.0%"]]
+    assert "Besides, 1 were missed, and 1 found where there is only background." in page.texts
+    assert len(page.table("class", "average precision")) == 60
+
+
+def test_numbers_that_are_none(tmp_path, weights):
+    nan, box = float("nan"), (0.1, 0.1, 0.5, 0.5)
+    found = [(0, 1, nan, box), (0, 1, 0.5, (nan, nan, float("inf"), 1e30)), (0, 2, float("inf"), box)]
+    page = evaluated(tmp_path, weights, found, [(0, 1, (nan, 0, 1, 1), 0), (0, 2, box, 0)])
+    places = [
+        value for _, attributes in page.tags for name, value in attributes.items() if name in ("d", "x", "y", "width")
+    ]
+    assert not [place for place in places if "nan" in str(place) or "inf" in str(place)]
+
+
 # --- runs of a classifying net
 
 
@@ -206,22 +301,6 @@ layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { global
 layer { name: "s" type: "Silence" bottom: "p" }
 layer { name: "a" type: "Accuracy" bottom: "scores" bottom: "label" top: "acc" accuracy_param { ignore_label: 255 } }
 """
-
-
-@pytest.fixture
-def weights(tmp_path):
-    """A weight file, none of whose layers is in the nets here."""
-    path = tmp_path / "other.caffemodel"
-    net = caffe_pb2.NetParameter(name="other")
-    net.layer.add(name="other", type="Bias").blobs.add(data=[1.0]).shape.dim.append(1)
-    path.write_bytes(net.SerializeToString())
-    return path
-
-
-def hand_made(tmp_path, weights, text, *more):
-    net = tmp_path / "net.prototxt"
-    net.write_text(text)
-    return report(tmp_path / "page.html", "--model", net, "--weights", weights, "--root", tmp_path, *more)
 
 
 def test_label_maps(tmp_path, weights):

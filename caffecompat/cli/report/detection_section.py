@@ -54,7 +54,7 @@ def detection_section(found: Detections) -> Section:
         element(
             "p",
             f"Detections with a score of {threshold:g} or more against the boxes they lie on, whatever the ",
-            "class. The last row has detections where nothing is, the last column boxes that were missed.",
+            "class. In the row of the background are detections where nothing is, in its column missed boxes.",
         ),
         *(
             confusion(found.confusion, names, "background")

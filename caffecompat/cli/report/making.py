@@ -85,11 +85,15 @@ def _test(tested: Tested) -> tuple[str, list[Fact], list[Section]]:
 
 
 def _amount(passed: Passed) -> str:
-    text = f"{number(passed.batches)} batch{'es' * (passed.batches != 1)}"
+    text = _counted(passed.batches, "batch", "batches")
     if passed.items:
-        text += f", {number(passed.items)} items"
+        text += f", {_counted(passed.items, 'item', 'items')}"
     again = f"; {passed.repeated} more of the last batch had come before, and count only in the outputs of the net"
     return text + (again if passed.repeated else "")
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{number(count)} {one if count == 1 else many}"
 
 
 def _gatherers(net: Net, root: Path | None, names: Names, settings: Settings) -> list[tuple[Any, Any]]:
@@ -98,12 +102,12 @@ def _gatherers(net: Net, root: Path | None, names: Names, settings: Settings) ->
     for spec in net.graph.layers:
         if spec.type == "DetectionEvaluate":
             own = names.of_boxes(spec.message.detection_evaluate_param.background_label_id)
-            detections = Detections(spec, Pictures(net, spec.bottoms[:1], root), own, settings)
+            detections = Detections(spec, Pictures(net, spec.bottoms[0], spec.bottoms[1], root), own, settings)
             found.append((detections, detection_section))
     scored = find_scores(net.graph, net.blob_shapes)
     if scored is None:
         return found
-    pictures = Pictures(net, [scored.scores], root)
+    pictures = Pictures(net, scored.scores, scored.labels, root)
     if scored.maps and scored.shape[1] <= MAX_CLASSES:
         found.append((LabelMaps(scored, pictures, names, settings.examples), label_map_section))
     elif scored.items:

@@ -54,18 +54,16 @@ def _cells(counts: Counts, true: Class, answers: Sequence[Class]) -> list[Markup
     return cells
 
 
-def pairs(counts: Counts, names: Names, nothing: str = "", most: int = MAX_PAIRS) -> Markup | None:
-    """The most frequent mistakes as a list; None if there are none."""
-    wrong: Counter[tuple[Class, Class]] = Counter({pair: n for pair, n in counts.items() if pair[0] != pair[1]})
+def pairs(counts: Counts, names: Names, most: int = MAX_PAIRS) -> Markup | None:
+    """The classes that are taken for each other most, as a list; None if none is."""
     totals: Counter[Class] = Counter()
-    for (true, _), count in counts.items():
+    wrong: Counter[tuple[int, int]] = Counter()
+    for (true, answer), count in counts.items():
         totals[true] += count
-
-    def name(label: Class) -> str:
-        return names(label) if label is not None else nothing
-
+        if true is not None and answer is not None and true != answer:
+            wrong[true, answer] += count
     rows = [
-        (name(true), name(answer), number(count), f"{count / totals[true]:.1%}")
+        (names(true), names(answer), number(count), f"{count / totals[true]:.1%}")
         for (true, answer), count in wrong.most_common(most)
     ]
     columns = [Column("true"), Column("taken for"), Column("times", True), Column("of the class", True)]
@@ -73,9 +71,16 @@ def pairs(counts: Counts, names: Names, nothing: str = "", most: int = MAX_PAIRS
 
 
 def confusion(counts: Counts, names: Names, nothing: str | None = None) -> list[Content]:
-    """A matrix, or of many classes a list."""
+    """A matrix, or of many classes a list of which are taken for which, and how often nothing was taken for one."""
     classes = {label for pair in counts for label in pair if label is not None}
     if len(classes) <= MAX_CLASSES:
         return [matrix(counts, names, nothing)]
-    note = f"Of {len(classes)} classes, the {MAX_PAIRS} most frequent mistakes:"
-    return [element("p", note, class_="note"), pairs(counts, names, nothing or "")]
+    listed = pairs(counts, names)
+    note = f"Of {len(classes)} classes, those taken for each other most:" if listed else "None is taken for another."
+    parts: list[Content] = [element("p", note, class_="note"), listed]
+    if nothing is not None:
+        missed = sum(count for (_, answer), count in counts.items() if answer is None)
+        extra = sum(count for (true, _), count in counts.items() if true is None)
+        said = f"Besides, {number(missed)} were missed, and {number(extra)} found where there is only {nothing}."
+        parts.append(element("p", said))
+    return parts

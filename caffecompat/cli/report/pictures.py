@@ -31,22 +31,23 @@ class Pictures:
 
     Args:
         net: the net, whose data layers read.
-        blobs: the pictures wanted are those that these blobs are computed from.
+        blob: the pictures wanted are those that it is computed from.
+        labels: it is no picture either.
         root: the folder that a relative `mean_file` starts from.
 
     Attributes:
         fault: why there are no pictures, or "".
     """
 
-    def __init__(self, net: Net, blobs: Iterable[BlobKey], root: Path | None) -> None:
+    def __init__(self, net: Net, blob: BlobKey, labels: BlobKey, root: Path | None) -> None:
         self.fault = ""
         self._layer: DataLayer | None = None
         self._undo: Untransformer | None = None
-        for layer, top in _sources(net, blobs):
+        for layer, top in _sources(net, blob, labels):
             self._layer, self._top = layer, top
             break
         if self._layer is None:
-            self.fault = "The scores do not come from pictures that a data layer reads."
+            self.fault = "No pictures are shown, for the net gets none from a data layer."
         elif self._layer.spec.type != "HDF5Data":
             try:
                 self._undo = Untransformer(_without_resizing(self._layer.spec), root)
@@ -79,20 +80,20 @@ class Pictures:
         return keys[item] if 0 <= item < len(keys) else ""
 
 
-def _sources(net: Net, blobs: Iterable[BlobKey]) -> Iterator[tuple[DataLayer, int]]:
-    """The layers that read pictures, and which top these are, among those that the blobs are computed from."""
-    above = _ancestors(net.graph, blobs)
+def _sources(net: Net, blob: BlobKey, labels: BlobKey) -> Iterator[tuple[DataLayer, int]]:
+    """The layers that read pictures, and which top these are, among those that a blob is computed from."""
+    above = _ancestors(net.graph, blob)
     for layer in net.layers:
         if layer.spec.index in above and isinstance(layer, DataLayer) and layer.reader is not None:
             for top, key in enumerate(layer.spec.tops):
                 shape = net.blob_shapes[key]
-                if len(shape) == 4 and shape[1] in (1, 3):
+                if len(shape) == 4 and shape[1] in (1, 3) and key not in (blob, labels):
                     yield layer, top
 
 
-def _ancestors(graph: Graph, blobs: Iterable[BlobKey]) -> set[int]:
-    """The places of the layers that blobs are computed from."""
-    wanted, found = set(blobs), set()
+def _ancestors(graph: Graph, blob: BlobKey) -> set[int]:
+    """The places of the layers that a blob is computed from."""
+    wanted, found = {blob}, set()
     for spec in reversed(graph.layers):
         if wanted.intersection(spec.tops):
             found.add(spec.index)

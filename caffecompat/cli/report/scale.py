@@ -46,7 +46,7 @@ class Scale:
             return _linear(self.low, self.high, most)
         first, last = math.ceil(self._of(self.low) - 1e-9), math.floor(self._of(self.high) + 1e-9)
         every = max(math.ceil((last - first + 1) / most), 1)
-        decades = [10.0**power for power in range(first, last + 1, every)]
+        decades = [10.0**power for power in range(first, last + 1) if power % every == 0]
         if len(decades) > 2:
             return decades
         finer = (step * 10.0**power for power in range(first - 1, last + 1) for step in (1, 2, 5))
