@@ -1,11 +1,12 @@
 """Training: a step of our Solver beside plain PyTorch, written by hand, of the same net.
 
-    python benchmarks/train.py [--nets LeNet VGG-16] [--threads 2 1] [--pairs 15]
+    python benchmarks/train.py [--nets LeNet VGG-16] [--threads 2 1] [--pairs 15] [--fused]
 
 A step takes a batch, goes forward and backward, adds the weight decay and makes SGD's update with momentum. The peer is
-an `nn.Module` with `torch.optim.SGD`, in Caffe's memory layout and in channels_last; the faster of the two counts. The
-steps of all are interleaved, and medians compared. Both take the next of a few batches that lie in memory; in the line
-"from an LMDB" ours reads through its Data layer, and the peer in a plain loop over the database.
+an `nn.Module` with `torch.optim.SGD` (with `--fused`, its fused kernel, which has to be asked for), in Caffe's memory
+layout and in channels_last; the faster of the two counts. The steps of all are interleaved, and medians compared. Both
+take the next of a few batches that lie in memory; in the line "from an LMDB" ours reads through its Data layer, and the
+peer in a plain loop over the database.
 """
 
 from __future__ import annotations
@@ -66,13 +67,13 @@ def ours(case: Case, data: str, folder: Path, batches: Iterator[Batch] | None) -
     return Solver.from_prototxt(solver, group=Fed(batches) if batches is not None else None)
 
 
-def peer(case: Case, batches: Iterator[Batch], layout: torch.memory_format) -> Step:
+def peer(case: Case, batches: Iterator[Batch], layout: torch.memory_format, fused: bool) -> Step:
     torch.manual_seed(1)
     net = case.peer().to(memory_format=layout)
     weights = [parameter for parameter in net.parameters() if parameter.dim() > 1]
     biases = [parameter for parameter in net.parameters() if parameter.dim() == 1]
     groups = [{"params": weights}, {"params": biases, "lr": 0.002}]
-    optimizer = torch.optim.SGD(groups, lr=0.001, momentum=0.9, weight_decay=0.0005)
+    optimizer = torch.optim.SGD(groups, lr=0.001, momentum=0.9, weight_decay=0.0005, fused=fused)
 
     def step() -> float:
         data, label = next(batches)
@@ -125,7 +126,7 @@ def compare(steps: dict[str, Step], pairs: int, bar: float) -> str:
     return f"{figures}  ratio {middle['ours'] / best:.3f} (bar {bar:.2f})"
 
 
-def measure(case: Case, threads: int, pairs: int) -> None:
+def measure(case: Case, threads: int, pairs: int, fused: bool) -> None:
     torch.set_num_threads(threads)
     layouts = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
     with tempfile.TemporaryDirectory() as name:
@@ -133,7 +134,7 @@ def measure(case: Case, threads: int, pairs: int) -> None:
         batches = in_memory(case)
         solver = ours(case, case.fed, folder, cycle(batches))
         steps: dict[str, Step] = {"ours": lambda: solver.step(1)}
-        steps |= {name: peer(case, cycle(batches), layout) for name, layout in layouts.items()}
+        steps |= {name: peer(case, cycle(batches), layout, fused) for name, layout in layouts.items()}
         print(f"{case.name}, batch {case.batch}, {threads} threads: {compare(steps, pairs, case.bar)}", flush=True)
         if not case.reads:
             return
@@ -143,7 +144,9 @@ def measure(case: Case, threads: int, pairs: int) -> None:
             write_lmdb(database, case, 20 * case.batch)
         reading = ours(case, case.reads.format(source=databases["ours"]), folder, None)
         steps = {"ours": lambda: reading.step(1)}
-        steps |= {name: peer(case, plain_loop(databases[name], case), layout) for name, layout in layouts.items()}
+        steps |= {
+            name: peer(case, plain_loop(databases[name], case), layout, fused) for name, layout in layouts.items()
+        }
         print(f"{'  from an LMDB':>22}, {threads} threads: {compare(steps, pairs, case.bar)}", flush=True)
         reading.close()
 
@@ -153,11 +156,12 @@ def main() -> None:
     parser.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
     parser.add_argument("--threads", nargs="+", type=int, default=[2, 1])
     parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--fused", action="store_true")
     args = parser.parse_args()
     print("ms a step, medians of interleaved steps")
     for name in args.nets:
         for threads in args.threads:
-            measure(NETS[name], threads, args.pairs * NETS[name].repeats)
+            measure(NETS[name], threads, args.pairs * NETS[name].repeats, args.fused)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def lenet_layers() -> str:
 
 
 def vgg_peer() -> nn.Module:
-    """VGG-16 in PyTorch, its ReLUs and dropouts in place."""
+    """VGG-16 in PyTorch, its ReLUs in place."""
     layers: list[nn.Module] = []
     channels = 3
     for width in VGG:
@@ -113,7 +113,7 @@ def vgg_peer() -> nn.Module:
             layers.append(nn.MaxPool2d(2, 2))
     layers.append(nn.Flatten())
     for inputs in (25088, 4096):
-        layers += [nn.Linear(inputs, 4096), nn.ReLU(inplace=True), nn.Dropout(inplace=True)]
+        layers += [nn.Linear(inputs, 4096), nn.ReLU(inplace=True), nn.Dropout()]
     return nn.Sequential(*layers, nn.Linear(4096, 1000))
 
 
