@@ -59,7 +59,7 @@ svg .line {{ fill: none; stroke-width: 2; stroke-linejoin: round }} svg .faint {
 svg .dashed {{ stroke-dasharray: 6 4 }} svg .small {{ font-size: 11px }} svg .title {{ fill: var(--text) }}
 .legend {{ display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 4px 0 20px; overflow-wrap: anywhere }}
 .legend svg {{ display: inline-block; vertical-align: middle; margin-right: 6px }}
-.gallery {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); gap: 18px; margin: 12px 0 }}
+.gallery {{ display: grid; grid-template-columns: repeat(auto-fill, 230px); gap: 18px 16px; margin: 12px 0 }}
 figure {{ margin: 0; break-inside: avoid }} figcaption {{ overflow-wrap: anywhere; margin-top: 4px; line-height: 1.4 }}
 figcaption b {{ color: var(--text); font-weight: 600; display: block }}
 .picture {{ width: 230px }} .picture image {{ image-rendering: auto }} .picture .pixels {{ image-rendering: pixelated }}
