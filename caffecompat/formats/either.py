@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from google.protobuf.message import Message
+
 from caffecompat.errors import FormatError
 from caffecompat.formats.parsed import ParsedNet, ParsedSolver
 from caffecompat.formats.prototxt import read_text
@@ -23,6 +25,11 @@ SOLVER_FIELDS = {
 NET_FIELDS = {"force_backward", "input", "input_dim", "input_shape", "layer", "layers"}
 
 
+def message_fields(message: Message) -> set[str]:
+    """The names of the fields that a message has."""
+    return {field.name for field, _ in message.ListFields()}
+
+
 def read_net_or_solver(path: str | os.PathLike[str]) -> ParsedNet | ParsedSolver:
     """The file as what it is, in the form of its age.
 
@@ -32,8 +39,7 @@ def read_net_or_solver(path: str | os.PathLike[str]) -> ParsedNet | ParsedSolver
     """
     net: ParsedNet = read_text(path, caffe_pb2.NetParameter)
     names = [field.name for field in net.unknown if not field.path]
-    known = {field.name for field, _ in net.message.ListFields()}
-    if known & NET_FIELDS:
+    if message_fields(net.message) & NET_FIELDS:
         return net
     if SOLVER_FIELDS.isdisjoint(names):
         raise FormatError("expected a net or a solver, got a text without the fields of either", file=path)

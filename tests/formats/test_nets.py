@@ -84,3 +84,13 @@ def solvers() -> list[str]:
 @pytest.mark.parametrize("name", solvers())
 def test_published_solvers(name):
     assert read_solver(shared_file(f"prototxt/{name}.prototxt")).message.base_lr > 0
+
+
+def test_a_solver_given_as_net_and_the_other_way_round(tmp_path):
+    net, solver = tmp_path / "net.prototxt", tmp_path / "solver.prototxt"
+    net.write_text('name: "n" layer { name: "d" type: "DummyData" top: "x" }')
+    solver.write_text('net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed"')
+    with pytest.raises(FormatError, match="expected a net, got a solver"):
+        read_net(solver)
+    with pytest.raises(FormatError, match="expected a solver, got a net"):
+        read_solver(net)

@@ -140,7 +140,7 @@ def _label(name: str | int, rules: BoxRules, file: str, problems: list[Problem])
         message = f"the label map has no class {quoted(name)}"
         if not rules.skip_unknown:
             near = did_you_mean(name, rules.classes)
-            hint = "--skip-unknown leaves out boxes of classes that are not in the label map"
+            hint = "give the classes (--classes, --label-map-file), or leave out boxes of others (--skip-unknown)"
             raise FormatError(message, file=file, hint=f"{near} {hint}" if near else hint)
         problems.append(Problem("class", f"{file}: {message}"))
     return label
