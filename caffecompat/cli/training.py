@@ -261,7 +261,8 @@ def _end(solver: Solver, progress: TrainingProgress) -> list[str]:
     if progress.step is not None:
         loss = f"the last loss is {number(progress.step.smoothed_loss)}"
         lines.append(f"iteration {solver.iteration} is reached after {clock(progress.seconds)}; {loss}")
-    lines += [f"the last {test_text(test)}, at iteration {test.iteration}" for _, test in sorted(progress.tests.items())]
+    tests = [test for _, test in sorted(progress.tests.items())]
+    lines += [f"the last {test_text(test)}, at iteration {test.iteration}" for test in tests]
     if progress.snapshot is not None:
         lines.append(f"the last snapshot is {progress.snapshot}")
     if solver.iteration < solver.param.max_iter:

@@ -86,7 +86,7 @@ def test_a_run_follows_the_original_and_tells_how(folder):
     assert [line.split(":")[0] for line in tests] == [f"iteration {place}" for place in (0, 20, 40, 60)]
     assert f"iteration 60: snapshot {state}" in lines
     assert lines[-3].startswith("iteration 60 is reached after 0:")
-    assert lines[-2] == "the last " + tests[-1].partition(": ")[2]
+    assert lines[-2] == "the last " + tests[-1].partition(": ")[2] + ", at iteration 60"
     assert lines[-1] == f"the last snapshot is {state}"
     assert (folder / state).is_file()
     text = log.read_text()
