@@ -22,6 +22,8 @@ from caffecompat.graph.spec import LayerSpec
 if TYPE_CHECKING:
     from caffecompat.data.source import Reading
 
+# What is told where a layer that states files of results writes none.
+NOT_WRITTEN = "detections are returned, not written or shown"
 VISUALIZE_THRESHOLD = 0.6
 VISUALIZE_RATE = 30.0
 
@@ -55,7 +57,7 @@ def open_writers(spec: LayerSpec, reading: Reading | None) -> list[Writer]:
         ):
             if wanted:
                 hint = "`caffecompat test` and solvers write them, and nets loaded with reading=Reading()"
-                _warn(spec, f"{field} is ignored: detections are returned, not written or shown", hint)
+                _warn(spec, f"{field} is ignored: {NOT_WRITTEN}", hint)
         return []
     if reading.rank != 0:
         return []

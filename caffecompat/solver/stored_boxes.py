@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from caffecompat.data.annotations import BOX, INSTANCE, LABEL, ROW, WHOLE, project
+from caffecompat.data.annotations import BOX, DIFFICULT, INSTANCE, LABEL, ROW, WHOLE, project
 from caffecompat.data.source import Floats
 from caffecompat.errors import quoted
 from caffecompat.solver.listeners import number
@@ -61,6 +61,11 @@ class StoredBoxes:
         """(N,)."""
         found: Floats = self.rows[:, LABEL]
         return found
+
+    @property
+    def difficult(self) -> Mask:
+        """(N,)."""
+        return np.asarray(self.rows[:, DIFFICULT] != 0)
 
     @property
     def without(self) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor
 from caffecompat.detection.average_precision import AP_VERSIONS, ROW, AveragePrecisions, mean_of
 from caffecompat.errors import SchemaError, did_you_mean, located, quoted
 from caffecompat.formats.parsed import ParsedSolver
+from caffecompat.graph.spec import LayerSpec
 from caffecompat.net import Net, Outputs
 from caffecompat.solver.debug import DebugInfo
 from caffecompat.solver.listeners import Score, Test
@@ -82,6 +83,12 @@ class _Means:
         self._passes += 1
         for name in net.outputs:
             value = outputs[name].detach().reshape(-1).double()
+            if name in self._sums and len(value) != len(self._sums[name]):
+                raise _producer(net, name).error(
+                    f'"{name}" has {len(value)} values in pass {self._passes}, and {len(self._sums[name])} before: '
+                    "they have no mean",
+                    hint='eval_type: "detection" in the solver makes average precisions of DetectionEvaluate\'s rows',
+                )
             self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     def scores(self, net: Net) -> list[Score]:
@@ -105,8 +112,7 @@ class _Detection:
         for name in net.outputs:
             rows = outputs[name].detach()
             if rows.dim() < 2 or rows.shape[-1] != ROW:
-                producer = next(spec for spec in net.graph.layers if net.graph.last[name] in spec.tops)
-                raise producer.error(
+                raise _producer(net, name).error(
                     f'expected rows of {ROW} values in "{name}", as DetectionEvaluate gives, got shape '
                     f"{tuple(rows.shape)}",
                     hint='with eval_type: "detection" every output of the test net is one of DetectionEvaluate',
@@ -123,3 +129,8 @@ class _Detection:
                     self._solver.say(f"class{label}: {precision:.6g}", "solver.cpp:536")
             scores.append(Score(name, mean_of(precisions)))
         return scores
+
+
+def _producer(net: Net, output: str) -> LayerSpec:
+    """The layer that makes an output."""
+    return next(spec for spec in net.graph.layers if net.graph.last[output] in spec.tops)

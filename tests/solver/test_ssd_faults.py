@@ -14,12 +14,14 @@ from caffecompat.formats import parse_net, write_caffemodel
 from caffecompat.graph import build_graph
 from caffecompat.net import Net
 from caffecompat.schema import caffe_pb2
+from caffecompat.solver import Solver
 from caffecompat.solver.box_causes import USUAL
 from caffecompat.solver.faults import NotFiniteError
 from caffecompat.solver.group import Group
 from caffecompat.solver.multibox import best_overlaps, box_losses, prior_layers, priors_of
 from caffecompat.solver.zero_loss import MAX_ZERO, ZeroLossError
 from tests.solver.boxes import GOOD, LABEL_MAP, SSD, write_boxes
+from tests.solver.lint.ssd_examples import databases, write
 from tests.solver.test_faults import make
 
 SIZES = "min_size: 10 max_size: 14"
@@ -395,6 +397,22 @@ def test_a_resumed_run_has_its_weights(solver, tmp_path):
     second.restore(state)
     assert second.net.filled == ()
     assert not any("weights" in cause for cause in stopped(second, NotFiniteError).causes)
+
+
+# --- tests
+
+
+def test_detections_have_no_mean(tmp_path):
+    """As many rows as there are detections: eval_type says that they are none to be averaged."""
+    databases(tmp_path)
+    path = write(tmp_path, [('eval_type: "detection"', "")], [('output_directory: "results"', "")])
+    made = Solver.from_prototxt(path, root=tmp_path, workers=0)
+    with pytest.raises(CaffeCompatError) as caught:
+        made.test()
+    made.close()
+    assert caught.value.layer == "eval"
+    assert "values in pass 2, and" in caught.value.message
+    assert 'eval_type: "detection"' in caught.value.hint
 
 
 # --- what is looked at

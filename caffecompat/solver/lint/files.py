@@ -73,6 +73,16 @@ def missing_in(spec: LayerSpec, asked: Asked) -> Iterator[Finding]:
                     yield rule.on(spec, error.message, error.hint)
 
 
+def missing_results(spec: LayerSpec, asked: Asked) -> Iterator[Finding]:
+    """The files that a layer needs to write results, and that are not there."""
+    save = spec.message.detection_output_param.save_output_param
+    for field in ("label_map_file", "name_size_file") if save.output_directory else ():
+        if getattr(save, field):
+            error = _missing(getattr(save, field), field, asked, beside(spec))
+            if error is not None:
+                yield MISSING_FILE.on(spec, error.message, error.hint)
+
+
 def weight_paths(solver: ParsedSolver | None, asked: Asked) -> Iterator[Path | Finding]:
     """The weight files that a run starts from; a finding for each that is not there."""
     for path in asked.weights or ():

@@ -20,6 +20,7 @@ from caffecompat.graph.spec import LayerSpec, Shape
 from caffecompat.layers.data import DataLayer
 from caffecompat.solver.lint.asked import Asked, beside
 from caffecompat.solver.lint.findings import Finding, Rule
+from caffecompat.solver.stored_boxes import StoredBoxes
 
 UNREADABLE_DATA = Rule("unreadable-data", "error", "The first records of a source must be readable.")
 DATA_SHAPE = Rule(
@@ -60,6 +61,7 @@ class Read:
         count: how many items there are, or None if that is not known.
         looked: in how many records labels were looked at.
         labels: the labels, by the number of the top.
+        boxes: the boxes of the records that were looked at, if records hold boxes.
     """
 
     shapes: tuple[Shape, ...]
@@ -67,6 +69,7 @@ class Read:
     count: int | None = None
     looked: int = 0
     labels: dict[int, Labels] = field(default_factory=dict)
+    boxes: StoredBoxes | None = None
 
     @property
     def complete(self) -> bool:
@@ -107,7 +110,7 @@ def _look_at_labels(spec: LayerSpec, read: Read, asked: Asked) -> None:
     """Note the labels: of the first records of a database, of all lines of a list, else of the first items."""
     if spec.type in ("Data", "AnnotatedData"):
         with open_database(_path(spec, spec.message.data_param.source, asked)) as database:
-            _look_into(database, read, asked.records)
+            _look_into(database, read, asked.records, spec.message.annotated_data_param.HasField("anno_type"))
     elif spec.type == "ImageData":
         names, labels, _ = read_labelled(_path(spec, spec.message.image_data_param.source, asked))
         read.looked, read.labels[1] = len(names), Labels()
@@ -118,17 +121,20 @@ def _look_at_labels(spec: LayerSpec, read: Read, asked: Asked) -> None:
         read.labels = dict(_labels_in(read.batch, spec.type == "HDF5Data"))
 
 
-def _look_into(database: Database, read: Read, most: int) -> None:
-    """Note the labels of those records that hold no boxes."""
-    labels = Labels()
+def _look_into(database: Database, read: Read, most: int, typed: bool) -> None:
+    """Note the boxes of the records, and the labels of those that hold none; `typed` if all are taken to hold boxes."""
+    labels, boxes = Labels(), []
     for position in range(most if read.count is None else min(most, read.count)):
         key, record = database.read(position)
         with suppress(CaffeCompatError):
             stored = read_stored(record)
-            if stored.boxes is None:
+            if stored.boxes is not None and (stored.typed or typed):
+                boxes.append((key_text(key), stored.boxes))
+            else:
                 labels.add(stored.datum.label, key_text(key))
             read.looked += 1
     read.labels[1] = labels
+    read.boxes = StoredBoxes.of(boxes) if boxes else None
 
 
 def _labels_in(batch: Batch, any_top: bool) -> Iterator[tuple[int, Labels]]:

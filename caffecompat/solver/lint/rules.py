@@ -9,11 +9,16 @@ from collections.abc import Callable, Iterator
 
 from caffecompat.solver.lint import (
     batches,
+    boxes,
+    detections,
     files,
     labels,
+    priors,
     rates,
     reading,
+    samplers,
     settings,
+    ssd,
     structure,
     subject,
     transforms,
@@ -21,7 +26,21 @@ from caffecompat.solver.lint import (
 )
 from caffecompat.solver.lint.findings import Finding, Rule
 
-GROUPS = (files, settings, rates, structure, transforms, batches, labels, weights)
+GROUPS = (
+    files,
+    settings,
+    rates,
+    structure,
+    transforms,
+    batches,
+    labels,
+    weights,
+    ssd,
+    priors,
+    boxes,
+    samplers,
+    detections,
+)
 CHECKS: tuple[Callable[[subject.Subject], Iterator[Finding]], ...] = tuple(group.check for group in GROUPS)
 RULES: dict[str, Rule] = {rule.name: rule for group in (subject, reading, *GROUPS) for rule in group.RULES}
 

@@ -18,15 +18,18 @@ from caffecompat.formats.weights import Weights
 from caffecompat.graph.spec import Graph, LayerSpec, Shape
 from caffecompat.layers import build
 from caffecompat.layers.data import DataLayer
+from caffecompat.layers.detection_writing import NOT_WRITTEN
 from caffecompat.layers.picture_data import PictureData
 from caffecompat.net import Net
 from caffecompat.net.meanings import state_meanings
 from caffecompat.schema import caffe_pb2
 from caffecompat.solver.lint.asked import Asked
+from caffecompat.solver.lint.detections import bad_results
 from caffecompat.solver.lint.files import missing_in, missing_nets, weight_paths
 from caffecompat.solver.lint.findings import Finding, Rule
 from caffecompat.solver.lint.phases import is_source, phases_of
 from caffecompat.solver.lint.reading import Read, look
+from caffecompat.solver.lint.samplers import bad_samplers
 from caffecompat.solver.nets import Planned, planned_test_nets, planned_train_net
 
 UNREADABLE = Rule("unreadable", "error", "A file must be what it is named as, and each value one that its field holds.")
@@ -65,6 +68,11 @@ class LintedNet:
     def data_layers(self) -> list[LayerSpec]:
         """The layers whose tops come from outside."""
         return [spec for spec in self.graph.layers if spec.row.data]
+
+    @property
+    def reads_itself(self) -> bool:
+        """Whether a run lets it read its data, rather than feed it."""
+        return any(spec.type not in ("DummyData", "Input", "MemoryData") for spec in self.data_layers)
 
 
 @dataclass
@@ -239,8 +247,9 @@ def _build(subject: Subject, linted: LintedNet) -> None:
     shapes: dict[str, Shape] = {}
     open_: list[str] = []
     for spec in linted.graph.layers:
-        missing = list(missing_in(spec, asked))
+        missing = [*missing_in(spec, asked), *bad_samplers(spec)]
         subject.findings += missing
+        subject.findings += bad_results(spec, asked) if linted.reads_itself else ()
         if not spec.row.data:
             continue
         layer = build(spec, ())
@@ -260,7 +269,11 @@ def _build(subject: Subject, linted: LintedNet) -> None:
         subject.findings.append(NOT_CHECKED.at(linted.data_layers[0].position, text))
         return
     state_meanings(linted.graph, subject.weights)
-    linted.net = Net(linted.graph, shapes)
+    with warnings.catch_warnings():
+        if linted.reads_itself:
+            # That results are not written, as they are not from here.
+            warnings.filterwarnings("ignore", message=f".*{NOT_WRITTEN}", category=CaffeCompatWarning)
+        linted.net = Net(linted.graph, shapes)
 
 
 def _is_camera(spec: LayerSpec) -> bool:

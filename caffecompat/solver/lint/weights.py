@@ -13,7 +13,9 @@ from caffecompat.layers.base import Layer
 from caffecompat.net import Net
 from caffecompat.net.weights import fitting, targets
 from caffecompat.schema import caffe_pb2
+from caffecompat.solver.box_causes import is_vgg
 from caffecompat.solver.lint.findings import Finding, Rule
+from caffecompat.solver.multibox import VGG
 
 if TYPE_CHECKING:
     from caffecompat.solver.lint.subject import LintedNet, Subject
@@ -96,7 +98,11 @@ def _files(subject: Subject, linted: LintedNet) -> Iterator[Finding]:
         elif unused:
             text = f"{len(unused)} layers are not in the net: {_some(unused)}"
             yield WEIGHTS_UNUSED.in_file(weights.file, text)
+    new = is_vgg(linted.net)
     for layer in linted.net.layers if matched else ():
+        if new and layer.spec.name not in VGG:
+            # Of an SSD these are new.
+            continue
         own = any(layer.spec.param(index).owner is None for index in range(len(layer.blob_names)))
         if own and layer.spec.name not in matched:
             yield LEFT_TO_FILLER.on(layer.spec, f"{_files_named(subject.weights)} has no weights for it")

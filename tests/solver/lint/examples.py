@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from caffecompat.solver.lint import Asked, Finding, lint
+from caffecompat.solver.lint import RULES, Asked, Finding, lint
 from caffecompat.solver.options import Options
 from tests.solver.databases import pictures, write_lmdb
 
@@ -95,6 +95,20 @@ def check(path: Path, asked: Mapping[str, Any], options: Mapping[str, Any]) -> l
     if "weights" in given:
         given["weights"] = tuple(path.parent / name for name in given["weights"])
     return lint(path, Asked(options=Options(root=path.parent, **options), **given))
+
+
+def prove(folder: Path, case: Case, write: Callable[[Path, Edits, Edits], Path]) -> None:
+    """The rule of a case finds what is wrong, and does not find what is right; `write` writes an example."""
+    if case.prepare is not None:
+        case.prepare(folder)
+    found = check(write(folder, case.solver, case.net), case.asked, case.options)
+    of_rule = [finding for finding in found if finding.rule == case.rule]
+    assert of_rule, [finding.text() for finding in found]
+    assert any(case.says in finding.text() for finding in of_rule), [finding.text() for finding in of_rule]
+    assert all(finding.severity == RULES[case.rule].severity for finding in of_rule)
+
+    right = check(write(folder, case.good_solver, case.good_net), case.good_asked, case.options)
+    assert not [finding.text() for finding in right if finding.rule == case.rule and case.says in finding.text()]
 
 
 def databases(folder: Path) -> None:

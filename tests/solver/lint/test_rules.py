@@ -9,8 +9,9 @@ import pytest
 from caffecompat.solver.lint import RULES
 from caffecompat.solver.lint.rules import rules_as_markdown
 from tests.solver.lint.cases import CASES
-from tests.solver.lint.examples import Case, check, databases, write
+from tests.solver.lint.examples import Case, check, databases, prove, write
 from tests.solver.lint.lint_page import PAGE, page
+from tests.solver.lint.ssd_cases import SSD_CASES
 
 
 @pytest.fixture
@@ -38,20 +39,11 @@ def test_the_example_is_right(folder):
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.rule}-{number}" for number, case in enumerate(CASES)])
 def test_rule(folder, case: Case):
-    if case.prepare is not None:
-        case.prepare(folder)
-    found = check(write(folder, case.solver, case.net), case.asked, case.options)
-    of_rule = [finding for finding in found if finding.rule == case.rule]
-    assert of_rule, [finding.text() for finding in found]
-    assert any(case.says in finding.text() for finding in of_rule), [finding.message for finding in of_rule]
-    assert all(finding.severity == RULES[case.rule].severity for finding in of_rule)
-
-    right = check(write(folder, case.good_solver, case.good_net), case.good_asked, case.options)
-    assert not [finding.text() for finding in right if finding.rule == case.rule and case.says in finding.text()]
+    prove(folder, case, write)
 
 
 def test_every_rule_has_a_case():
-    assert {case.rule for case in CASES} == set(RULES)
+    assert {case.rule for case in (*CASES, *SSD_CASES)} == set(RULES)
 
 
 def test_the_page_is_fresh():
