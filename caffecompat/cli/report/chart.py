@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffecompat.cli.report.markup import Markup, element, join, number
-from caffecompat.cli.report.scale import Floats, Scale, fit, tick_text
+from caffecompat.cli.report.scale import WIDE, Floats, Scale, fit, tick_text
 from caffecompat.cli.report.style import COLOURS
 
 WIDTH = 1030
 HEIGHT = 280
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 14, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 30, 12, 40
 # So many points have a mark each, which tells its values to whoever points at it.
 MAX_MARKS = 60
 
@@ -48,6 +48,7 @@ def chart(
     x_label: str = "iteration",
     limits: tuple[float, float] | None = None,
     height: int = HEIGHT,
+    wide: float = WIDE,
 ) -> Markup:
     """A chart of lines, with its legend.
 
@@ -57,9 +58,10 @@ def chart(
         x_label: what they are over.
         limits: the ends of the vertical axis; None as the values need it.
         height: in pixels.
+        wide: values that lie so far apart, if all are positive, have a logarithmic axis.
     """
     low = height - _BOTTOM
-    y = fit(np.concatenate([line.y for line in lines]), low, _TOP)
+    y = fit(np.concatenate([line.y for line in lines]), low, _TOP, wide)
     if limits is not None:
         y = Scale(*limits, low, _TOP)
     xs = np.concatenate([line.x for line in lines])

@@ -17,6 +17,8 @@ from caffecompat.solver.log_reader import Curve, RunLog
 MAX_TESTS = 14
 MAX_LISTED = 100
 RATE_HEIGHT = 170
+# Rates fall by steps of ten.
+RATE_WIDE = 9.0
 
 
 def training_section(logs: Sequence[RunLog]) -> Section:
@@ -36,7 +38,7 @@ def training_section(logs: Sequence[RunLog]) -> Section:
         if len(lines) > 2 * MAX_TESTS:
             parts.append(element("p", f"{len(lines)} curves, of which {2 * MAX_TESTS} are drawn.", class_="note"))
     if rates:
-        parts += [element("h3", "Learning rate"), chart(rates, label="rate", height=RATE_HEIGHT)]
+        parts += [element("h3", "Learning rate"), chart(rates, label="rate", height=RATE_HEIGHT, wide=RATE_WIDE)]
     tests = [row for log in logs for row in _rows(log, _of(log, logs))]
     if tests:
         parts += [element("h3", "Tests"), _table(tests)]

@@ -34,6 +34,7 @@ def detection_section(found: Detections) -> Section:
     ordered = sorted(by_label, key=lambda label: -by_label[label])
     names, threshold = found.names, found.settings.threshold
     mean = mean_of(by_label)
+    empty = any(not own.positives for own in of_labels.values())
     boxes = sum(own.positives for own in of_labels.values())
     tiles = [
         Tile(decimals(mean), "mean average precision", f"{found.settings.version}, {len(by_label)} classes"),
@@ -48,6 +49,7 @@ def detection_section(found: Detections) -> Section:
         ),
         element("h3", "Average precision"),
         _classes(ordered[:MAX_CLASSES], by_label, of_labels, names, threshold),
+        _none("Classes without boxes count as 0 in the mean, as in Caffe.") if empty else None,
         element("h3", "Precision over recall"),
         *_curves(ordered, by_label, of_labels, names),
         element("h3", "Confusion"),

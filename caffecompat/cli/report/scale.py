@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-# Values that lie further apart than this have a logarithmic axis.
+# Values that lie so far apart have a logarithmic axis.
 WIDE = 100.0
 # Steps between ticks are these times a power of ten.
 _STEPS = (1, 2, 2.5, 5, 10)
@@ -56,20 +56,20 @@ class Scale:
         return math.log10(value) if self.log else value
 
 
-def fit(values: Floats, start: float, end: float, *, log: bool | None = None) -> Scale:
+def fit(values: Floats, start: float, end: float, wide: float = WIDE) -> Scale:
     """An axis on which values have room.
 
     Args:
         values: those that are not finite count for nothing.
         start: a place in pixels.
         end: a place in pixels.
-        log: whether it is logarithmic; None where all values are positive and lie far apart.
+        wide: values that lie so far apart, if all are positive, have a logarithmic axis.
     """
     finite = values[np.isfinite(values)]
     if not finite.size:
         return Scale(0.0, 1.0, start, end)
     low, high = float(finite.min()), float(finite.max())
-    if log or (log is None and low > 0 and high > WIDE * low):
+    if low > 0 and high >= wide * low:
         return Scale(low / 1.15, high * 1.15, start, end, log=True)
     if low >= 0 and low < 0.5 * high:
         low = 0.0
