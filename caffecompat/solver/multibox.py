@@ -19,6 +19,11 @@ from caffecompat.schema import caffe_pb2
 # A row of ground truth: item, label, instance, xmin, ymin, xmax, ymax, difficult.
 ITEM, LABEL, DIFFICULT = 0, 1, 7
 BOX = slice(3, 7)
+# Layers that give the values that they get, in another order or on another scale.
+PASSING = frozenset(("Flatten", "Permute", "Reshape", "Sigmoid", "Softmax", "Split"))
+# SSD's nets join a dozen layers, and have some 25,000 priors of 8 values.
+MAX_LEAVES = 1000
+MAX_PRIOR_VALUES = 1 << 23
 # Overlaps are computed for so many boxes at once.
 TOGETHER = 32
 # What the layers are called of the net that SSD's authors start from, and that its weight file has.
@@ -76,25 +81,53 @@ def box_losses(graph: Graph) -> list[BoxLoss]:
     return found
 
 
+@dataclass(frozen=True)
+class Leaf:
+    """A layer that a part of a blob comes from.
+
+    Attributes:
+        spec: the layer.
+        passed: what its values pass before they are joined, from the layer on.
+    """
+
+    spec: LayerSpec
+    passed: tuple[LayerSpec, ...]
+
+
+def leaves(graph: Graph, key: BlobKey) -> tuple[Leaf, ...]:
+    """The layers that a blob is joined from, in the order of its values; none if they are very many."""
+    makers = {top: spec for spec in graph.layers for top in spec.tops}
+    found = []
+    waiting: list[tuple[BlobKey, tuple[LayerSpec, ...]]] = [(key, ())]
+    while waiting:
+        at, passed = waiting.pop()
+        spec = makers.get(at)
+        if spec is None:
+            continue
+        if spec.type == "Concat":
+            waiting += [(bottom, passed) for bottom in reversed(spec.bottoms)]
+        elif spec.type in PASSING and len(spec.bottoms) == 1:
+            waiting.append((spec.bottoms[0], (spec, *passed)))
+        else:
+            found.append(Leaf(spec, passed))
+        if len(waiting) + len(found) > MAX_LEAVES:
+            return ()
+    return tuple(found)
+
+
 def prior_layers(graph: Graph, priors: BlobKey) -> list[LayerSpec]:
     """The PriorBox layers that a blob of priors is joined from, in their order."""
-    makers = {key: spec for spec in graph.layers for key in spec.tops}
-    found: list[LayerSpec] = []
-    waiting = [priors]
-    while waiting:
-        spec = makers.get(waiting.pop())
-        if spec is not None and spec.type == "PriorBox":
-            found.append(spec)
-        elif spec is not None:
-            waiting += reversed(spec.bottoms)
-    return found
+    return [leaf.spec for leaf in leaves(graph, priors) if leaf.spec.type == "PriorBox"]
 
 
 def priors_of(net: Net, loss: BoxLoss) -> Floats | None:
-    """The prior boxes (P, 4) of a loss; None if they are not all made by PriorBox layers of the net.
+    """The prior boxes (P, 4) of a loss; None if they are not all made by PriorBox layers of the net, or very many.
 
     They depend on nothing but the sizes of blobs, so that no pass is needed.
     """
+    shape = net.blob_shapes[loss.spec.bottoms[2]]
+    if prod(shape) > MAX_PRIOR_VALUES:
+        return None
     boxes = []
     for spec in prior_layers(net.graph, loss.spec.bottoms[2]):
         layer = net.layers[spec.index]
@@ -104,7 +137,6 @@ def priors_of(net: Net, loss: BoxLoss) -> Floats | None:
         # Blobs of these sizes that take no memory.
         top = layer(*(torch.zeros(()).expand(shape) for shape in shapes))
         boxes.append(top[0, 0].reshape(-1, 4).numpy())
-    shape = net.blob_shapes[loss.spec.bottoms[2]]
     if 2 * sum(map(np.size, boxes)) != prod(shape):
         return None
     return np.concatenate(boxes)

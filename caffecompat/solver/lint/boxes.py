@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,9 +131,10 @@ def _labels(use: _Use, boxes: StoredBoxes) -> Iterator[Finding]:
             yield BOX_LABELS.on(use.spec, text, hint)
             return
     if use.read is not None and use.read.complete and use.loss is not None and not use.agnostic and len(boxes):
-        unused = set(range(use.classes)) - {use.background} - {int(label) for label in boxes.labels}
+        unused, _ = unnamed(use.classes, use.background, {int(label) for label in boxes.labels})
         if unused:
-            text = f"{len(unused)} of {use.classes - 1} classes of objects have no box in layer {quoted(use.data.name)}"
+            objects = use.classes - (0 <= use.background < use.classes)
+            text = f"{unused} of {objects} classes of objects have no box in layer {quoted(use.data.name)}"
             yield LABEL_GAP.on(use.spec, text)
 
 
@@ -143,8 +145,8 @@ def _map(subject: Subject, use: _Use) -> Iterator[Finding]:
         return
     try:
         path = paths.find(name, "label_map_file", root=subject.asked.options.root, beside=beside(use.data))
-    except CaffeCompatError:
-        # Told of by missing-file.
+    except CaffeCompatError as error:
+        yield LABEL_MAP.on(use.data, f"{error.message}; no run reads it, and labels were not checked", error.hint)
         return
     try:
         found = read_label_map(path)
@@ -161,15 +163,16 @@ def _named(use: _Use, found: LabelMap, path: Path) -> Iterator[Finding]:
         yield LABEL_MAP.in_file(path, "the label map has no item")
         return
     has = f"{quoted(str(path))} has {label_range(named)}"
-    unnamed = sorted({int(label) for label in use.boxes.labels} - named) if use.boxes is not None else []
-    if unnamed:
-        text = f"{has}, and layer {quoted(use.data.name)} boxes of label {_some(unnamed)}: made with another map?"
+    others = sorted({int(label) for label in use.boxes.labels} - named) if use.boxes is not None else []
+    if others:
+        listed = ", ".join(map(str, others[:MAX_NAMES])) + ("" if len(others) <= MAX_NAMES else ", ...")
+        text = f"{has}, and layer {quoted(use.data.name)} boxes of label {listed}: made with another map?"
         yield LABEL_MAP.on(use.data, text)
-    wanted = set(range(use.classes)) - {use.background}
+    count, first = unnamed(use.classes, use.background, named)
     if max(named) >= use.classes:
         yield LABEL_MAP.on(use.data, f"{has}, and num_classes of layer {quoted(use.spec.name)} is {use.classes}")
-    elif wanted - named and use.loss is not None:
-        text = f"{has}, and no name for classes {_some(sorted(wanted - named))} of layer {quoted(use.spec.name)}"
+    elif count and use.loss is not None:
+        text = f"{has}, and no name for classes {first} of layer {quoted(use.spec.name)}"
         yield LABEL_MAP.on(use.data, text)
     background = found.names.get(use.background, "none") + found.display_names.get(use.background, "none")
     if not any(word in background.lower() for word in BACKGROUND):
@@ -231,6 +234,9 @@ def _keeps_aspect(data: LayerSpec) -> bool:
     return bool(param.crop_size or param.crop_h) or param.resize_param.resize_mode != 1
 
 
-def _some(labels: list[int]) -> str:
-    listed = ", ".join(map(str, labels[:MAX_NAMES]))
-    return listed if len(labels) <= MAX_NAMES else f"{listed} and {len(labels) - MAX_NAMES} more"
+def unnamed(classes: int, background: int, named: Collection[int]) -> tuple[int, str]:
+    """How many classes but the background are not among those named, and the first of them as a sentence says them."""
+    count = classes - len({label for label in (*named, background) if 0 <= label < classes})
+    missing = (label for label in range(classes) if label != background and label not in named)
+    first = ", ".join(map(str, islice(missing, MAX_NAMES)))
+    return count, first if count <= MAX_NAMES else f"{first} and {count - MAX_NAMES} more"

@@ -13,6 +13,7 @@ from caffecompat.errors import CaffeCompatError, quoted
 from caffecompat.graph.spec import LayerSpec
 from caffecompat.layers.detection_writing import open_writers
 from caffecompat.solver.lint.asked import Asked
+from caffecompat.solver.lint.boxes import unnamed
 from caffecompat.solver.lint.files import missing_results
 from caffecompat.solver.lint.findings import Finding, Rule
 from caffecompat.solver.lint.reading import Read
@@ -36,7 +37,6 @@ _KEY = re.compile(r"[0-9]{8}_(.+)", re.DOTALL)
 _NUMBER = re.compile(r"([0-9]+)$")
 # Names of which so many are those of records, in any order, are meant to be theirs.
 ALIKE = 0.5
-MAX_NAMES = 5
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -108,11 +108,9 @@ def _classes(spec: LayerSpec) -> Iterator[Finding]:
     except CaffeCompatError:
         # A file that is missing or broken is told of elsewhere.
         return
-    unnamed = [] if names is None else sorted(set(range(param.num_classes)) - {param.background_label_id} - set(names))
-    if unnamed:
-        listed = ", ".join(map(str, unnamed[:MAX_NAMES]))
-        more = f" and {len(unnamed) - MAX_NAMES} more" if len(unnamed) > MAX_NAMES else ""
-        text = f"label_map_file {quoted(name)} has no name for classes {listed}{more}"
+    count, first = (0, "") if names is None else unnamed(param.num_classes, param.background_label_id, names)
+    if count:
+        text = f"label_map_file {quoted(name)} has no name for classes {first}"
         yield RESULT_CLASSES.on(spec, text, "detections of a class without a name end the test")
 
 

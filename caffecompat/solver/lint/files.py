@@ -22,7 +22,7 @@ MISSING_NET = Rule("missing-net", "error", "A solver's net, train_net or test_ne
 MISSING_SOURCE = Rule("missing-source", "error", "The database or list that a data layer reads must be there.")
 MISSING_MEAN = Rule("missing-mean", "error", "A mean_file must be there.")
 MISSING_WEIGHTS = Rule("missing-weights", "error", "Weights that a run starts from must be there.")
-MISSING_FILE = Rule("missing-file", "error", "Label maps, name_size_files and whatever else layers name must be there.")
+MISSING_FILE = Rule("missing-file", "error", "Whatever else layers read, such as name_size_files, must be there.")
 SNAPSHOT_PREFIX = Rule(
     "snapshot-prefix", "error", "Snapshots must have a name, and a folder that is there and can be written to."
 )
@@ -33,7 +33,6 @@ NET_FIELDS = ("net", "train_net", "test_net")
 NAMED = {
     "transform_param": {"mean_file": MISSING_MEAN},
     "data_param": {"source": MISSING_SOURCE},
-    "annotated_data_param": {"label_map_file": MISSING_FILE},
     "image_data_param": {"source": MISSING_SOURCE},
     "hdf5_data_param": {"source": MISSING_SOURCE},
     "window_data_param": {"source": MISSING_SOURCE},

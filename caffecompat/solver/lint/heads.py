@@ -5,25 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from caffecompat.graph.spec import BlobKey, Graph, LayerSpec
+from caffecompat.graph.spec import Graph, LayerSpec
 from caffecompat.solver.labels import SCORING
-from caffecompat.solver.lint.where import makers
-
-# Layers that give the values that they get, in another order or on another scale.
-PASSING = frozenset(("Flatten", "Permute", "Reshape", "Sigmoid", "Softmax", "Split"))
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """A layer that a part of a blob comes from.
-
-    Attributes:
-        spec: the layer.
-        passed: what its values pass before they are joined, from the layer on.
-    """
-
-    spec: LayerSpec
-    passed: tuple[LayerSpec, ...]
+from caffecompat.solver.multibox import Leaf, leaves
 
 
 @dataclass(frozen=True)
@@ -90,22 +74,3 @@ def _taker(graph: Graph, spec: LayerSpec) -> Iterator[Taker]:
     )
     parts = [leaves(graph, key) for key in spec.bottoms[:3]]
     yield Taker(spec, classes, background, dict(zip(fields, values, strict=True)), *parts)
-
-
-def leaves(graph: Graph, key: BlobKey) -> tuple[Leaf, ...]:
-    """The layers that a blob is joined from, in the order of its values."""
-    made = makers(graph)
-    found = []
-    waiting: list[tuple[BlobKey, tuple[LayerSpec, ...]]] = [(key, ())]
-    while waiting:
-        at, passed = waiting.pop()
-        spec = made.get(at)
-        if spec is None:
-            continue
-        if spec.type == "Concat":
-            waiting += [(bottom, passed) for bottom in reversed(spec.bottoms)]
-        elif spec.type in PASSING and len(spec.bottoms) == 1:
-            waiting.append((spec.bottoms[0], (spec, *passed)))
-        else:
-            found.append(Leaf(spec, passed))
-    return tuple(found)

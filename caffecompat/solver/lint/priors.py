@@ -11,8 +11,9 @@ from caffecompat.graph.spec import LayerSpec
 from caffecompat.layers.prior_box import PriorBox
 from caffecompat.solver.labels import SCORING
 from caffecompat.solver.lint.findings import Finding, Rule
-from caffecompat.solver.lint.heads import Leaf, Taker, takers
+from caffecompat.solver.lint.heads import Taker, takers
 from caffecompat.solver.listeners import number
+from caffecompat.solver.multibox import Leaf
 
 if TYPE_CHECKING:
     from caffecompat.solver.lint.subject import LintedNet, Subject

@@ -358,6 +358,11 @@ BOX_CASES = [
     ),
     Case(
         "label-map",
+        "label_map_file 'm' is not there; no run reads it",
+        net=[('label_map_file: "map.prototxt"', 'label_map_file: "m"')],
+    ),
+    Case(
+        "label-map",
         "has no item",
         net=[('label_map_file: "map', 'label_map_file: "no')],
         prepare=file("no.prototxt", ""),

@@ -12,7 +12,16 @@ from caffecompat.solver.lint import lint
 from tests.support import SHARED, shared_file
 
 # What published files lack here, and what they say of the machine.
-ABSENT = {"missing-net", "missing-source", "missing-mean", "missing-file", "snapshot-prefix", "no-gpu", "not-checked"}
+ABSENT = {
+    "label-map",
+    "missing-file",
+    "missing-mean",
+    "missing-net",
+    "missing-source",
+    "no-gpu",
+    "not-checked",
+    "snapshot-prefix",
+}
 # The solver's net by the name that it has in the collection, if it is in the same folder.
 SOLVERS = {
     "bvlc/bvlc_alexnet__solver.prototxt": {

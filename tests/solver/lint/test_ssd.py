@@ -77,3 +77,21 @@ def test_nothing_is_written(folder):
     path = write(folder)
     check(path, {}, {})
     assert sorted(path for path in folder.rglob("*")) == sorted([*before, path, folder / "net.prototxt"])
+
+
+def test_nets_that_are_made_to_waste_time(folder):
+    """Blobs joined with themselves over and over, and classes without number."""
+    joined = "".join(
+        f'layer {{ name: "j{at}" type: "Concat" bottom: "j{at - 1}" bottom: "j{at - 1}" top: "j{at}" }}\n'
+        for at in range(1, 60)
+    )
+    net = [
+        ('layer { name: "mbox_loss"', joined.replace('"j0"', '"a_prior"') + 'layer { name: "mbox_loss"'),
+        ('bottom: "mbox_prior"\n  bottom: "label"', 'bottom: "j59" bottom: "label"'),
+    ]
+    found = {finding.rule for finding in check(write(folder, net=net), {}, {})}
+    assert "broken-net" in found
+    many = [("multibox_loss_param { num_classes: 3", "multibox_loss_param { num_classes: 4294967295")]
+    found = {finding.rule: finding for finding in check(write(folder, net=many), {}, {})}
+    assert "no name for classes 3, 4, 5, 6, 7 and 4294967287 more" in found["label-map"].message
+    assert found["ssd-classes"].message == "num_classes is 3, and 4294967295 in layer 'mbox_loss'"
