@@ -8,6 +8,8 @@ from html.parser import HTMLParser
 import cv2
 import numpy as np
 
+from tests.cli.records import call
+
 
 class Page(HTMLParser):
     """The elements of a page: tags with their attributes, tables as rows of texts, figures.
@@ -97,3 +99,16 @@ def check_self_contained(page):
     style = page.source.partition("<style>")[2].partition("</style>")[0]
     assert "url(" not in style
     assert "@import" not in style
+
+
+def report(target, *arguments):
+    call("report", *arguments, "-o", target)
+    page = Page(target.read_text())
+    check_self_contained(page)
+    return page
+
+
+def hand_made(tmp_path, weights, text, *more):
+    net = tmp_path / "net.prototxt"
+    net.write_text(text)
+    return report(tmp_path / "page.html", "--model", net, "--weights", weights, "--root", tmp_path, *more)
