@@ -9,8 +9,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from caffecompat.cli.options import reading_options
 from caffecompat.cli.predict._options import picture_command
-from caffecompat.cli.reading import reading_options
 from caffecompat.errors import UsageError
 
 KNOWN = {"jsonl": (".jsonl", ".json"), "npy": (".npy",), "npz": (".npz",), "lmdb": (".lmdb",)}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caffecompat.cli.errors import tell
-from caffecompat.cli.options import rule_options
+from caffecompat.cli.options import root_option, rule_options, start_weights_option
 from caffecompat.errors import UsageError, did_you_mean, quoted
 
 if TYPE_CHECKING:
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 @click.command("lint")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="FILE...")
-@click.option(
-    "-w", "--weights", metavar="FILE[,...]", help="Weights to start from, in the place of those that a solver names."
-)
+@start_weights_option
 @click.option(
     "--processes",
     type=click.IntRange(1, 1024),
@@ -35,12 +33,7 @@ if TYPE_CHECKING:
     type=click.Choice(["TEST", "TRAIN"], case_sensitive=False),
     help="Of a file that is a net, the phase to check; else each in which it has data.",
 )
-@click.option(
-    "--root",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Where relative paths in the prototxts start; else the working directory.",
-)
+@root_option
 @click.option(
     "--records",
     type=click.IntRange(1),

@@ -119,6 +119,39 @@ def rule_options(function: F) -> F:
     return _decorate(function, options)
 
 
+def root_option(function: F) -> F:
+    """`--root`: where the paths in prototxts start."""
+    return click.option(
+        "--root",
+        type=click.Path(path_type=Path),
+        metavar="FOLDER",
+        help="Where relative paths in the prototxts start; else the working directory.",
+    )(function)
+
+
+def reading_options(function: F) -> F:
+    """How data layers read: root, workers, skip_bad_records."""
+    options = (
+        root_option,
+        click.option(
+            "--workers",
+            type=click.IntRange(0, 256),
+            default=2,
+            show_default=True,
+            help="How many threads read batches ahead for each data layer; 0 reads each when it is its turn.",
+        ),
+        click.option("--skip-bad-records", is_flag=True, help="Take the next record for one that cannot be read."),
+    )
+    return _decorate(function, options)
+
+
+def start_weights_option(function: F) -> F:
+    """`--weights FILE[,...]`: what a run starts from, one text or None."""
+    return click.option(
+        "-w", "--weights", metavar="FILE[,...]", help="Weights to start from, in the place of those of the solver."
+    )(function)
+
+
 def preprocessing_options(function: F) -> F:
     """How the input is prepared: mean, scale, channels, labels; each None where it is not given."""
     options = (

@@ -63,29 +63,6 @@ def gpu_option(function: F) -> F:
     return click.option("--gpu", metavar="N", help=help_text)(function)
 
 
-def reading_options(function: F) -> F:
-    """How data layers read: root, workers, skip_bad_records."""
-    options = (
-        click.option(
-            "--root",
-            type=click.Path(path_type=Path),
-            metavar="FOLDER",
-            help="Where relative paths in the prototxt start; else the working directory.",
-        ),
-        click.option(
-            "--workers",
-            type=click.IntRange(0, 256),
-            default=2,
-            show_default=True,
-            help="How many threads read batches ahead; 0 reads each when it is its turn.",
-        ),
-        click.option("--skip-bad-records", is_flag=True, help="Take the next record for one that cannot be read."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
-
-
 def device_of(gpu: str | None) -> torch.device:
     """The device of `--gpu`: "0", of "0,1" the first, of "all" the first there is; None is the CPU.
 

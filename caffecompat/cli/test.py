@@ -9,7 +9,7 @@ import click
 
 from caffecompat.cli.caffe_flags import CaffeCommand
 from caffecompat.cli.errors import tell
-from caffecompat.cli.options import net_options
+from caffecompat.cli.options import net_options, reading_options
 from caffecompat.cli.progress import Progress
 from caffecompat.cli.reading import (
     check_read,
@@ -17,7 +17,6 @@ from caffecompat.cli.reading import (
     gpu_option,
     model_argument,
     open_reading_net,
-    reading_options,
     tell_skipped,
 )
 from caffecompat.errors import UsageError, shown

@@ -10,14 +10,13 @@ import click
 
 from caffecompat.cli.caffe_flags import CaffeCommand
 from caffecompat.cli.errors import tell
-from caffecompat.cli.options import net_options
+from caffecompat.cli.options import net_options, reading_options
 from caffecompat.cli.progress import Progress
 from caffecompat.cli.reading import (
     device_of,
     gpu_option,
     model_argument,
     open_reading_net,
-    reading_options,
     tell_skipped,
 )
 from caffecompat.errors import shown

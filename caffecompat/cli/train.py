@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caffecompat.cli.caffe_flags import CaffeCommand
-from caffecompat.cli.options import rule_options
+from caffecompat.cli.options import reading_options, rule_options, start_weights_option
 from caffecompat.errors import CaffeCompatWarning
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ def _gpu(context: click.Context, option: click.Parameter, value: str | None) -> 
 @click.option(
     "--solver", "option", type=click.Path(path_type=Path), metavar="FILE", help="The solver, in place of the argument."
 )
-@click.option(
-    "-w", "--weights", metavar="FILE[,...]", help="Weights to start from, in the place of those that the solver names."
-)
+@start_weights_option
 @click.option(
     "--snapshot", metavar="STATE|auto", help="Go on from this .solverstate, or from the newest one if there is any."
 )
@@ -76,7 +74,6 @@ def _gpu(context: click.Context, option: click.Parameter, value: str | None) -> 
     show_default=True,
     help="When a MultiBoxLoss is 0 in 20 iterations in a row: stop and say why, or continue.",
 )
-@click.option("--skip-bad-records", is_flag=True, help="Take the next record for one that cannot be read.")
 @click.option(
     "--precision",
     type=click.Choice(["float32", "bf16"]),
@@ -90,19 +87,7 @@ def _gpu(context: click.Context, option: click.Parameter, value: str | None) -> 
 @click.option(
     "--test-iter", type=click.IntRange(1, MAX_ITER), metavar="N", help="Test N batches, whatever test_iter says."
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(0, 256),
-    default=2,
-    show_default=True,
-    help="How many threads read batches ahead for each data layer; 0 reads each when it is its turn.",
-)
-@click.option(
-    "--root",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Where relative paths in the prototxts start; else the working directory.",
-)
+@reading_options
 @click.option(
     "--log", metavar="FILE|none", help="Where the log goes. Default: beside the snapshots, PREFIX_train_TIME.log."
 )

@@ -9,8 +9,8 @@ import click
 
 from caffecompat.cli.caffe_flags import CaffeCommand
 from caffecompat.cli.errors import tell
-from caffecompat.cli.options import net_options
-from caffecompat.cli.reading import gpu_option, reading_options
+from caffecompat.cli.options import net_options, reading_options
+from caffecompat.cli.reading import gpu_option
 from caffecompat.errors import UsageError
 
 PATH = click.Path(path_type=Path)
