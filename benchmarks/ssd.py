@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -34,6 +33,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 import ssd_data  # noqa: E402
 from multibox import CLASSES  # noqa: E402
 from ssd_net import MOMENTUM, Plain, net_text  # noqa: E402
+from timing import interleaved  # noqa: E402
 
 from caffecompat.net import Net, Outputs  # noqa: E402
 from caffecompat.solver import Solver  # noqa: E402
@@ -111,20 +111,6 @@ def plain(start: Solver, precision: Precision) -> Step:
         return float(loss.detach())
 
     return step
-
-
-def interleaved(steps: dict[str, Step], pairs: int) -> dict[str, list[float]]:
-    """Seconds of each step; who begins changes from round to round, and the first calls are not counted."""
-    for step in steps.values():
-        step()
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(pairs):
-        names = list(steps)
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            start = time.perf_counter()
-            steps[name]()
-            times[name].append(time.perf_counter() - start)
-    return times
 
 
 def ratio(first: list[float], second: list[float]) -> float:

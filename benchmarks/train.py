@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
@@ -29,6 +28,7 @@ from torch.nn import functional
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
+from benchmarks.timing import interleaved  # noqa: E402
 from benchmarks.train_nets import NETS, SOLVER, Case  # noqa: E402
 from caffecompat.net import Net, Outputs  # noqa: E402
 from caffecompat.schema import caffe_pb2  # noqa: E402
@@ -110,17 +110,11 @@ def plain_loop(path: Path, case: Case) -> Iterator[Batch]:
 
 def compare(steps: dict[str, Step], pairs: int, bar: float) -> str:
     """Median times in ms of interleaved steps, and ours over the fastest other."""
+    # Beside the first calls that are not counted anyway.
     for step in steps.values():
         step()
-        step()
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(pairs):
-        names = list(steps)
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            start = time.perf_counter()
-            steps[name]()
-            times[name].append((time.perf_counter() - start) * 1e3)
-    middle = {name: median(values) for name, values in times.items()}
+    times = interleaved(steps, pairs)
+    middle = {name: 1e3 * median(values) for name, values in times.items()}
     best = min(value for name, value in middle.items() if name != "ours")
     figures = "  ".join(f"{name} {value:8.2f}" for name, value in middle.items())
     return f"{figures}  ratio {middle['ours'] / best:.3f} (bar {bar:.2f})"
