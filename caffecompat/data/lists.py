@@ -57,8 +57,7 @@ class FileList:
 
 def find(spec: LayerSpec, reading: Reading, name: str, what: str) -> Path:
     """The path of a file that a layer, or a list that it names, names: see `formats.paths.find`."""
-    file = spec.position.file if spec.position is not None else None
-    return paths.find(name, what, root=reading.root, beside=file)
+    return paths.find(name, what, root=reading.root, beside=spec.file)
 
 
 def checked_batch_size(spec: LayerSpec, size: int) -> int:

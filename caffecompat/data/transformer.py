@@ -289,8 +289,7 @@ def mean_image(spec: LayerSpec, root: Path | None) -> Floats | None:
         raise spec.error(
             "transform_param: mean_file and mean_value are both set", hint="keep one of them", kind=SchemaError
         )
-    file = spec.position.file if spec.position is not None else None
     try:
-        return read_mean_image(paths.find(param.mean_file, "mean_file", root=root, beside=file))
+        return read_mean_image(paths.find(param.mean_file, "mean_file", root=root, beside=spec.file))
     except CaffeCompatError as error:
         raise spec.locate(error) from None

@@ -93,6 +93,11 @@ class LayerSpec:
         """The `param { ... }` of blob `index`; Caffe's defaults where the prototxt states none."""
         return self.params[index] if index < len(self.params) else ParamRef()
 
+    @property
+    def file(self) -> str | None:
+        """The file that it stands in."""
+        return None if self.position is None else self.position.file
+
     def find(self, name: str, what: str) -> Path:
         """The path of a file that the layer names: see `formats.paths.find`.
 
@@ -100,7 +105,7 @@ class LayerSpec:
             FormatError: nothing is there.
         """
         try:
-            return find(name, what, root=self.root, beside=self.position.file if self.position is not None else None)
+            return find(name, what, root=self.root, beside=self.file)
         except FormatError as error:
             raise self.locate(error) from None
 

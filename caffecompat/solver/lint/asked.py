@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from caffecompat.data.source import Reading
-from caffecompat.graph.spec import LayerSpec, Phase
+from caffecompat.graph.spec import Phase
 from caffecompat.solver.options import Options
 
 # Labels are looked at in so many records of a database.
@@ -35,8 +35,3 @@ class Asked:
     def reading(self) -> Reading:
         """How data layers read while they are looked at."""
         return Reading(root=self.options.root, workers=0)
-
-
-def beside(spec: LayerSpec) -> str | None:
-    """The file that a layer stands in."""
-    return None if spec.position is None else spec.position.file

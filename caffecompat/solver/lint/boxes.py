@@ -12,10 +12,8 @@ import numpy as np
 
 from caffecompat.detection.label_map import LabelMap, read_label_map
 from caffecompat.errors import CaffeCompatError, quoted
-from caffecompat.formats import paths
 from caffecompat.graph.spec import LayerSpec
 from caffecompat.solver.box_causes import label_range
-from caffecompat.solver.lint.asked import beside
 from caffecompat.solver.lint.findings import Finding, Rule
 from caffecompat.solver.lint.labels import LABEL_GAP
 from caffecompat.solver.lint.reading import Read
@@ -144,7 +142,7 @@ def _map(subject: Subject, use: _Use) -> Iterator[Finding]:
     if not name or use.agnostic:
         return
     try:
-        path = paths.find(name, "label_map_file", root=subject.asked.options.root, beside=beside(use.data))
+        path = use.data.find(name, "label_map_file")
     except CaffeCompatError as error:
         yield LABEL_MAP.on(use.data, f"{error.message}; no run reads it, and labels were not checked", error.hint)
         return

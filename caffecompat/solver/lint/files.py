@@ -11,7 +11,7 @@ from caffecompat.errors import CaffeCompatError, FormatError, quoted
 from caffecompat.formats import paths
 from caffecompat.formats.parsed import ParsedSolver
 from caffecompat.graph.spec import LayerSpec
-from caffecompat.solver.lint.asked import Asked, beside
+from caffecompat.solver.lint.asked import Asked
 from caffecompat.solver.lint.findings import Finding, Rule
 from caffecompat.solver.snapshots import Snapshots
 
@@ -67,7 +67,7 @@ def missing_in(spec: LayerSpec, asked: Asked) -> Iterator[Finding]:
         for field, rule in NAMED.get(param, {}).items():
             message = getattr(spec.message, param)
             if message.HasField(field):
-                error = _missing(getattr(message, field), field, asked, beside(spec))
+                error = _missing(getattr(message, field), field, asked, spec.file)
                 if error is not None:
                     yield rule.on(spec, error.message, error.hint)
 
@@ -77,7 +77,7 @@ def missing_results(spec: LayerSpec, asked: Asked) -> Iterator[Finding]:
     save = spec.message.detection_output_param.save_output_param
     for field in ("label_map_file", "name_size_file") if save.output_directory else ():
         if getattr(save, field):
-            error = _missing(getattr(save, field), field, asked, beside(spec))
+            error = _missing(getattr(save, field), field, asked, spec.file)
             if error is not None:
                 yield MISSING_FILE.on(spec, error.message, error.hint)
 

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -15,10 +14,9 @@ from caffecompat.data.lists import read_labelled
 from caffecompat.data.source import Batch, Source
 from caffecompat.data.stored import read_stored
 from caffecompat.errors import CaffeCompatError, ShapeError
-from caffecompat.formats import paths
 from caffecompat.graph.spec import LayerSpec, Shape
 from caffecompat.layers.data import DataLayer
-from caffecompat.solver.lint.asked import Asked, beside
+from caffecompat.solver.lint.asked import Asked
 from caffecompat.solver.lint.findings import Finding, Rule
 from caffecompat.solver.stored_boxes import StoredBoxes
 
@@ -109,10 +107,10 @@ def look(layer: DataLayer, asked: Asked, found: list[Finding]) -> Read | None:
 def _look_at_labels(spec: LayerSpec, read: Read, asked: Asked) -> None:
     """Note the labels: of the first records of a database, of all lines of a list, else of the first items."""
     if spec.type in ("Data", "AnnotatedData"):
-        with open_database(_path(spec, spec.message.data_param.source, asked)) as database:
+        with open_database(spec.find(spec.message.data_param.source, "source")) as database:
             _look_into(database, read, asked.records, spec.message.annotated_data_param.HasField("anno_type"))
     elif spec.type == "ImageData":
-        names, labels, _ = read_labelled(_path(spec, spec.message.image_data_param.source, asked))
+        names, labels, _ = read_labelled(spec.find(spec.message.image_data_param.source, "source"))
         read.looked, read.labels[1] = len(names), Labels()
         for name, label in zip(names.names, labels, strict=True):
             read.labels[1].add(label, name)
@@ -146,7 +144,3 @@ def _labels_in(batch: Batch, any_top: bool) -> Iterator[tuple[int, Labels]]:
                 for label in np.unique(row):
                     labels.add(float(label), key)
             yield number, labels
-
-
-def _path(spec: LayerSpec, name: str, asked: Asked) -> Path:
-    return paths.find(name, "source", root=asked.options.root, beside=beside(spec))
