@@ -12,7 +12,7 @@ from caffecompat.solver.group import Group
 from tests.solver.runs import Recorder, parameters
 from tests.solver.workers import ITERATIONS, RUNS, THINGS, WORLD, XAVIER_NET, digits, odd, work_together
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +26,6 @@ def together(tmp_path_factory):
             with np.load(folder / f"{thing.__name__}.{rank}.npz") as arrays:
                 found[thing.__name__, rank] = dict(arrays)
     return folder, found
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(("run", "iter_size"), RUNS[:3])

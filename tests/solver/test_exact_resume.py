@@ -16,6 +16,8 @@ from caffecompat.solver.group import Group
 from tests.solver.runs import Recorder, parameters
 from tests.solver.tiny import tiny
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # Random throughout: an order that is shuffled, crops, mirrors, dropout.
 RANDOM_NET = """
 name: "random"
@@ -32,14 +34,6 @@ net: "net.prototxt" test_iter: 2 test_interval: 3 base_lr: 0.1 momentum: 0.9 lr_
 plateau_winsize: 2 plateau_winsize: 3 average_loss: 3 max_iter: 12 snapshot: 5 snapshot_prefix: "run" random_seed: 7
 type: "Adam" momentum2: 0.99 solver_mode: CPU
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -14,15 +14,9 @@ from caffecompat.schema import caffe_pb2
 from tests.solver.runs import TRAINING, Recorder, parameters, solver_of
 from tests.solver.tiny import tiny
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 HDF5 = caffe_pb2.SolverParameter.HDF5
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("run", ["sgd_poly_bn", "adam", "sgd_plateau"])

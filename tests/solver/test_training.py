@@ -14,6 +14,8 @@ from caffecompat.formats.solverstate import SolverState
 from caffecompat.schema import caffe_pb2
 from tests.solver.runs import RUNS, TRAINING, parameters, recorded, solver_of
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # In these runs two values in one window of MAX pooling come closer than a rounding error: their difference is 1e-8
 # and below where those of all other windows are 1e-6 and above. The way in which sums are rounded (number of threads,
 # kernels of the processor) decides which of the two wins and gets the gradient, and from the iteration given on a run
@@ -33,15 +35,6 @@ class Followed:
     parameters: dict[str, np.ndarray]
     state: SolverState
     path: Path
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Nets as small as these gain nothing from more, and lose much where others compute beside them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module", params=RUNS)
