@@ -16,7 +16,7 @@ from caffecompat.formats.parsed import ParsedSolver
 from caffecompat.formats.paths import find
 from caffecompat.formats.weights import Weights
 from caffecompat.net import Net
-from caffecompat.net.weights import Assigned
+from caffecompat.net.weights import Assigned, assign
 from caffecompat.solver.devices import own_parameters
 from caffecompat.solver.group import Group
 from caffecompat.solver.nets import Planned, build_net, planned_test_nets, planned_train_net
@@ -78,7 +78,8 @@ def build_nets(
         CaffeCompatError: the layers make no net, what they read is not there, or the weights do not fit.
     """
 
-    def built(plan: Planned, kind: str, *, train: bool) -> tuple[Net, list[Assigned]]:
+    def built(plan: Planned, kind: str, trained: Net | None = None) -> tuple[Net, list[Assigned]]:
+        train = trained is None
         say(f"Creating {kind} net specified by {plan.source}", "solver.cpp:87")
         reading = Reading(
             root=options.root,
@@ -90,19 +91,22 @@ def build_nets(
             pin=device.type == "cuda",
         )
         net = build_net(plan, options, reading, sources)
-        assigned = [net.copy_from(source) for source in sources]
+        wanting = net.layers
+        if trained is not None:
+            net.share_with(trained)
+            wanting = [layer for layer in net.layers if layer.unfilled]
+        assigned = [assign(wanting, source) for source in sources]
         net.fill()
-        own_parameters(net, device)
+        own_parameters(net, device, trained)
         return net, assigned
 
     plan = planned_train_net(parsed, options)
-    net, assigned = built(plan, "training", train=True)
+    net, assigned = built(plan, "training")
     if not net.loss_weights:
         hint = "a net that is trained needs a loss layer, such as SoftmaxWithLoss, in phase TRAIN"
         raise UsageError("the train net has no loss", file=plan.parsed.file, hint=hint)
     tests = []
     for index, tested in enumerate(planned_test_nets(parsed, options) if group.rank == 0 else []):
-        test_net, _ = built(tested, f"test (#{index})", train=False)
-        test_net.share_with(net)
+        test_net, _ = built(tested, f"test (#{index})", net)
         tests.append(test_net)
     return Nets(net, tests, assigned)

@@ -76,16 +76,22 @@ def threads(single: bool) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def own_parameters(net: Net, device: torch.device) -> None:
+def own_parameters(net: Net, device: torch.device, trained: Net | None = None) -> None:
     """Move the net to the device, its parameters in aligned memory of their own: no view of a weight file is left.
 
     On the CPU they lie as is fastest there.
+
+    Args:
+        net: the net.
+        device: where it is to be.
+        trained: a net there that it shares parameters with; those stay as they are.
     """
     if device.type == "cpu":
         plan_layout(net)
+    shared = {blob.data_ptr() for layer in trained.layers for blob in layer.blobs} if trained is not None else set()
     with torch.no_grad():
         for layer in net.layers:
             for index, blob in enumerate(layer.blobs):
-                if layer.spec.param(index).owner is None:
+                if layer.spec.param(index).owner is None and blob.data_ptr() not in shared:
                     layer.set_blob(index, blob.detach().clone(memory_format=weight_format(layer, index)))
     net.to(device)
