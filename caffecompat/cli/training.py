@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from caffecompat.formats import read_solver
 from caffecompat.formats.parsed import ParsedSolver
 from caffecompat.formats.text_file import read_bytes
 from caffecompat.graph.spec import Dialect
+from caffecompat.solver.building import names_in
 from caffecompat.solver.listeners import Listener, number
 from caffecompat.solver.log import CaffeLog, new_log
 from caffecompat.solver.options import OnNan, OnZeroLoss, Options, Precision
@@ -83,20 +84,8 @@ class Wanted:
         gpus = self.gpus
         if gpus and group.local_rank >= len(gpus):
             raise UsageError(f"--gpu names {len(gpus)} GPUs; worker {group.rank} of this machine has none")
-        return Options(
-            dialect=self.dialect,
-            device=f"cuda:{gpus[group.local_rank]}" if gpus else self.device,
-            root=self.root,
-            level=self.level,
-            stages=self.stages,
-            ignore_fields=self.ignore_fields,
-            workers=self.workers,
-            skip_bad_records=self.skip_bad_records,
-            exact_resume=self.exact_resume,
-            on_nan=self.on_nan,
-            on_zero_loss=self.on_zero_loss,
-            precision=self.precision,
-        )
+        asked = {field.name: getattr(self, field.name) for field in fields(Options) if field.name != "device"}
+        return Options(**asked, device=f"cuda:{gpus[group.local_rank]}" if gpus else self.device)
 
 
 def train(wanted: Wanted, group: Group) -> None:
@@ -120,7 +109,7 @@ def train(wanted: Wanted, group: Group) -> None:
     resume = _resume(wanted, snapshots, group)
     if wanted.weights is not None or resume is not None:
         parsed.message.ClearField("weights")
-    weights = _weights(wanted) if resume is None else []
+    weights = names_in(wanted.weights or "") if resume is None else []
     progress = TrainingProgress(verbose=wanted.verbose)
     listeners, log = _listeners(wanted, snapshots, progress) if speaks else ([], None)
     try:
@@ -195,13 +184,9 @@ def _resume(wanted: Wanted, snapshots: Snapshots, group: Group) -> Path | None:
     return Path(name) if name else None
 
 
-def _weights(wanted: Wanted) -> list[str]:
-    return [name.strip() for name in (wanted.weights or "").split(",") if name.strip()]
-
-
 def _names(parsed: ParsedSolver, weights: list[str]) -> list[str]:
     """The weight files in the order in which the solver takes them."""
-    return [name.strip() for text in parsed.message.weights for name in text.split(",") if name.strip()] + weights
+    return [name for text in parsed.message.weights for name in names_in(text)] + weights
 
 
 def _listeners(

@@ -52,14 +52,19 @@ def positive(parsed: ParsedSolver, field: str) -> int:
     return value
 
 
+def names_in(text: str) -> list[str]:
+    """The names of files in a text that separates them by commas."""
+    return [name for name in map(str.strip, text.split(",")) if name]
+
+
 def read_sources(parsed: ParsedSolver, options: Options, given: Sequence[WeightsLike]) -> list[Weights]:
     """The weights to start from: those that the solver names itself, then those given.
 
     Raises:
         CaffeCompatError: a file is not there, or cannot be read.
     """
-    names = [name.strip() for text in parsed.message.weights for name in text.split(",")]
-    found = [find(name, "weights", root=options.root, beside=parsed.file) for name in names if name]
+    names = [name for text in parsed.message.weights for name in names_in(text)]
+    found = [find(name, "weights", root=options.root, beside=parsed.file) for name in names]
     return [source if isinstance(source, Weights) else read_weights(source) for source in (*found, *given)]
 
 

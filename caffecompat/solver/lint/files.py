@@ -11,6 +11,7 @@ from caffecompat.errors import CaffeCompatError, FormatError, quoted
 from caffecompat.formats import paths
 from caffecompat.formats.parsed import ParsedSolver
 from caffecompat.graph.spec import LayerSpec
+from caffecompat.solver.building import names_in
 from caffecompat.solver.lint.asked import Asked
 from caffecompat.solver.lint.findings import Finding, Rule
 from caffecompat.solver.snapshots import Snapshots
@@ -89,7 +90,7 @@ def weight_paths(solver: ParsedSolver | None, asked: Asked) -> Iterator[Path | F
     if solver is None or asked.weights is not None:
         return
     for index, text in enumerate(solver.message.weights):
-        for name in filter(None, (part.strip() for part in text.split(","))):
+        for name in names_in(text):
             error = _missing(name, "weights", asked, solver.file)
             if error is not None:
                 yield MISSING_WEIGHTS.at(solver.position("weights", index), error.message, hint=error.hint)
