@@ -25,6 +25,7 @@ class Scoring:
 
     def __init__(self, net: Net, ap_version: str = "Integral") -> None:
         self._net = net
+        self._ap_version = ap_version
         self._count = 0
         self._loss = 0.0
         self._sums: dict[str, Doubles] = {}
@@ -72,7 +73,11 @@ class Scoring:
         result = {"iterations": self._count, "loss": self.loss, "outputs": outputs}
         if self.detections:
             result["detections"] = {
-                name: {"mean_average_precision": mean_of(by_label), "average_precision": by_label}
+                name: {
+                    "ap_version": self._ap_version,
+                    "mean_average_precision": mean_of(by_label),
+                    "average_precision": by_label,
+                }
                 for name, found in self.detections.items()
                 for by_label in [found.by_label()]
             }

@@ -89,14 +89,14 @@ def command(
                         progress.line(f"Batch {batch}, {shown(name)} = {value:.6g}")
                 progress.add()
         tell_skipped(made)
-    for line in _lines(scoring):
+    for line in _lines(scoring, ap_version):
         click.echo(line)
     if json_file is not None:
         with output(json_file) as stream:
             write_json(stream, {"net": str(net), "weights": str(weights), **scoring.result()})
 
 
-def _lines(scoring: Scoring) -> list[str]:
+def _lines(scoring: Scoring, ap_version: str) -> list[str]:
     """The means as `caffe test` writes them, and average precisions."""
     from caffecompat.detection.average_precision import mean_of
 
@@ -111,7 +111,7 @@ def _lines(scoring: Scoring) -> list[str]:
     for name, found in scoring.detections.items():
         precisions = found.by_label()
         lines += [f"class{label}: {precision:.6g}" for label, precision in precisions.items()]
-        lines.append(f"{shown(name)} = {mean_of(precisions):.6g}")
+        lines.append(f"{shown(name)} = {mean_of(precisions):.6g} (mAP, {ap_version})")
     for name in scoring.uneven:
         tell(f"{shown(name)} changes its size from batch to batch: it has no mean")
     return lines

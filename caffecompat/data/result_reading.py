@@ -1,68 +1,36 @@
-"""Files of detections in: those that DetectionOutput writes, and all like them.
+"""Files of detections in: those that DetectionOutput writes, those of `caffecompat detect`, and all like them.
 
 VOC: a text for each class, `comp4_det_test_CLASS.txt`, of lines `image score xmin ymin xmax ymax`. ILSVRC: a text of
 lines `image label score xmin ymin xmax ymax`. COCO: JSON, a list of objects with image_id, category_id, bbox (left,
-top, width, height) and score.
+top, width, height) and score. `caffecompat detect`: COCO's JSON with the names of images and categories, CSV, and JSON
+lines.
 """
 
 from __future__ import annotations
 
-import math
-from array import array
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Literal
 
 from caffecompat.data.annoset.json_file import number, read_json, taken
+from caffecompat.data.detect_reading import identity, take_csv, take_json_lines, take_names
+from caffecompat.data.result_rows import MAX_BYTES, Rows
 from caffecompat.detection.ground_truth import Found
 from caffecompat.errors import FormatError, UsageError, quoted
 from caffecompat.formats.text_file import read_bytes
 
-MAX_BYTES = 1 << 31
-# Pixels; beyond it areas are no longer exact.
-MAX_CORNER = 1e9
 VOC_COLUMNS, ILSVRC_COLUMNS = 6, 7
-_SUFFIXES = (".txt", ".json")
-Format = Literal["VOC", "COCO", "ILSVRC"]
-
-
-class _Rows:
-    """Detections as they are read, and the names of their images and classes."""
-
-    def __init__(self) -> None:
-        self._images: dict[str, int] = {}
-        self._classes: dict[str, int] = {}
-        self._places = array("q")
-        self._values = array("d")
-
-    def add(self, image: str, category: str, score: float, box: Sequence[float]) -> None:
-        """Take one.
-
-        Raises:
-            ValueError: a number is none that a detection can have.
-        """
-        if not math.isfinite(score) or not all(abs(value) <= MAX_CORNER for value in box):
-            raise ValueError
-        self._places.append(self._images.setdefault(image, len(self._images)))
-        self._places.append(self._classes.setdefault(category, len(self._classes)))
-        self._values.append(score)
-        self._values.extend(box)
-
-    def found(self) -> Found:
-        places = np.array(self._places, np.int64).reshape(-1, 2)
-        values = np.array(self._values, np.float64).reshape(-1, 5)
-        names = tuple(self._classes), tuple(self._images)
-        return Found(*names, places[:, 0], places[:, 1], values[:, 0], values[:, 1:])
+_SUFFIXES = (".txt", ".json", ".jsonl", ".csv")
+_DETECT = {".csv": take_csv, ".jsonl": take_json_lines}
+Format = Literal["VOC", "COCO", "ILSVRC", "detect"]
 
 
 def find_results(paths: Iterable[Path]) -> list[Path]:
-    """The files of results that are meant: files, and all .txt or .json of folders.
+    """The files of results that are meant: files, and all .txt, .json, .jsonl or .csv of folders.
 
     Raises:
         FormatError: one is not there, or a folder has none.
-        UsageError: .txt and .json together.
+        UsageError: files of several suffixes together, or one that has no names of images.
     """
     files: list[Path] = []
     for path in paths:
@@ -71,10 +39,15 @@ def find_results(paths: Iterable[Path]) -> list[Path]:
             continue
         inner = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
         if not inner:
-            raise FormatError("expected files of results, .txt or .json, got none", file=path)
+            raise FormatError(f"expected files of results, {' or '.join(_SUFFIXES)}, got none", file=path)
         files += inner
-    if len({file.suffix == ".json" for file in files}) > 1:
-        raise UsageError("the results are .json and .txt together", hint="name the files that are meant")
+    for file in files:
+        if file.suffix in (".npy", ".npz"):
+            hint = "`caffecompat detect` writes them with --format coco, csv or jsonl"
+            raise UsageError("arrays have no names of images", file=file, hint=hint)
+    kinds = sorted({file.suffix if file.suffix in _SUFFIXES else ".txt" for file in files})
+    if len(kinds) > 1:
+        raise UsageError(f"the results are {' and '.join(kinds)} together", hint="name the files that are meant")
     return files
 
 
@@ -89,13 +62,17 @@ def read_results(files: Sequence[Path], classes: Collection[str]) -> tuple[Found
         FormatError: a file cannot be read, is none of results, or is called by no class.
         UsageError: they are of several kinds.
     """
-    rows = _Rows()
+    rows = Rows()
     kinds: set[Format] = set()
     of_classes: dict[Path, list[bytes]] = {}
     for path in files:
         if path.suffix == ".json":
             _take_json(path, rows)
             kinds.add("COCO")
+            continue
+        if path.suffix in _DETECT:
+            _DETECT[path.suffix](path, rows)
+            kinds.add("detect")
             continue
         lines = _lines(path)
         columns = next((len(line.split()) for line in lines if line.strip()), VOC_COLUMNS)
@@ -109,7 +86,8 @@ def read_results(files: Sequence[Path], classes: Collection[str]) -> tuple[Found
                 f"expected lines of {VOC_COLUMNS} columns (VOC) or {ILSVRC_COLUMNS} (ILSVRC), got {columns}",
                 file=path,
                 line=1,
-                hint="VOC: image score xmin ymin xmax ymax; ILSVRC: image label score xmin ymin xmax ymax",
+                hint="VOC: image score xmin ymin xmax ymax; ILSVRC: image label score xmin ymin xmax ymax; of "
+                "`caffecompat detect` the files are .json (--format coco), .csv or .jsonl",
             )
     if of_classes:
         names = classes_of_files([path.stem for path in of_classes], classes)
@@ -155,7 +133,7 @@ def _lines(path: Path) -> list[bytes]:
     return data.split(b"\n")
 
 
-def _take_text(path: Path, lines: Iterable[bytes], rows: _Rows, category: str | None) -> None:
+def _take_text(path: Path, lines: Iterable[bytes], rows: Rows, category: str | None) -> None:
     """Take the lines of a text; `category` is the class of a VOC file."""
     columns = ILSVRC_COLUMNS if category is None else VOC_COLUMNS
     for index, line in enumerate(lines, 1):
@@ -174,16 +152,18 @@ def _take_text(path: Path, lines: Iterable[bytes], rows: _Rows, category: str | 
             raise FormatError(f"expected {wanted}, got {quoted(text)}", file=path, line=index) from None
 
 
-def _take_json(path: Path, rows: _Rows) -> None:
+def _take_json(path: Path, rows: Rows) -> None:
     whole = read_json(path, MAX_BYTES)
+    images: dict[str, str] = {}
     if isinstance(whole, dict):
         # COCO's annotations with scores, as `caffecompat detect --format coco` writes them.
+        images = take_names(whole, path, rows)
         whole = taken(whole, "annotations", list, "", path)
     if not isinstance(whole, list):
         raise FormatError(f"expected a list of detections, got {quoted(whole)}", file=path)
     for index, item in enumerate(whole):
         where = f"detection {index}"
-        names = [_name(item, key, where, path) for key in ("image_id", "category_id")]
+        image, category = (identity(item, key, where, path) for key in ("image_id", "category_id"))
         box = taken(item, "bbox", list, where, path)
         # The original leaves scores below 1e-4 as texts.
         score = item.get("score")
@@ -191,14 +171,8 @@ def _take_json(path: Path, rows: _Rows) -> None:
             value = float(score) if isinstance(score, str) else number(score, f"{where}: score", path)
             if len(box) != 4:
                 raise ValueError
-            rows.add(names[0], names[1], value, [number(side, f"{where}: bbox", path) for side in box])
+            sides = [number(side, f"{where}: bbox", path) for side in box]
+            rows.add(images.get(image, image), category, value, sides)
         except ValueError:
             message = f"{where}: expected a score and a bbox of 4 numbers, got {quoted(score)} and {quoted(box)}"
             raise FormatError(message, file=path) from None
-
-
-def _name(item: Any, key: str, where: str, path: Path) -> str:
-    value = item.get(key) if isinstance(item, dict) else None
-    if not isinstance(value, (int, str)) or isinstance(value, bool):
-        raise FormatError(f"{where}: expected a number as {quoted(key)}, got {quoted(value)}", file=path)
-    return str(value)

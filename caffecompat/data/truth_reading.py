@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ import numpy as np
 
 from caffecompat.data.annoset.json_file import number, read_json, taken
 from caffecompat.data.annoset.voc_xml import read_voc_xml
-from caffecompat.data.result_reading import MAX_BYTES, MAX_CORNER
-from caffecompat.detection.ground_truth import Truth, restricted
+from caffecompat.data.result_rows import MAX_BYTES, MAX_CORNER
+from caffecompat.detection.ground_truth import Truth, by_file, restricted
 from caffecompat.errors import FormatError, UsageError, did_you_mean, quoted
 from caffecompat.formats.text_file import read_bytes
 
@@ -35,7 +35,9 @@ class _Boxes:
         self._places.extend((image, label, difficult))
         self._values.extend((*box, area))
 
-    def truth(self, images: Iterable[str], image_names: dict[str, int], areas: bool = False) -> Truth:
+    def truth(
+        self, images: Sequence[str], image_names: dict[str, int], file_names: dict[str, int], areas: bool = False
+    ) -> Truth:
         places = np.array(self._places, np.int64).reshape(-1, 3)
         values = np.array(self._values, np.float64).reshape(-1, 5)
         return Truth(
@@ -48,6 +50,7 @@ class _Boxes:
             boxes=values[:, :4],
             difficult=places[:, 2] != 0,
             areas=values[:, 4] if areas else None,
+            file_names=file_names,
         )
 
 
@@ -143,7 +146,8 @@ def _read_xmls(folder: Path, named: list[tuple[str, str | None]], progress: Call
         progress()
     names = {number: index for index, (_, number) in enumerate(named) if number is not None}
     names.update({name: index for index, (name, _) in enumerate(named)})
-    return _by_name(boxes.truth([name for name, _ in named], names))
+    files = by_file([f"{name}.xml" for name, _ in named])
+    return _by_name(boxes.truth([name for name, _ in named], names, files))
 
 
 def _by_name(truth: Truth) -> Truth:
@@ -177,7 +181,8 @@ def read_coco_truth(path: Path) -> Truth:
         image = _place(item, "image_id", images, where, path)
         label = _place(item, "category_id", labels, where, path)
         boxes.add(image, label, bool(item.get("iscrowd", 0)), *_box_and_area(item, where, path))
-    truth = boxes.truth([name or str(key) for key, name in image_ids.items()], image_names, areas=True)
+    called = [name or str(key) for key, name in image_ids.items()]
+    truth = boxes.truth(called, image_names, by_file(called), areas=True)
     return replace(truth, class_names=category_names)
 
 

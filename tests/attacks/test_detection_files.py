@@ -17,6 +17,7 @@ from caffecompat.detection.label_map import read_label_map
 from caffecompat.detection.name_sizes import read_name_sizes
 from caffecompat.errors import CaffeCompatError
 from tests.attacks.mutate import mutated
+from tests.data.test_result_reading import CSV, LISTED
 from tests.data.test_truth_reading import COCO, voc_xml
 from tests.support import REFERENCE
 
@@ -56,6 +57,17 @@ def test_results(tmp_path, name):
 
     path = tmp_path / (RECORDED / name).name
     assert 5 < refusals(path, (RECORDED / name).read_bytes(), evaluate) < CASES
+
+
+@pytest.mark.parametrize("name", ["x.json", "x.csv", "x.jsonl"])
+def test_results_of_detect(tmp_path, name):
+    row = {"class": 1, "name": "cat", "score": 0.5, "xmin": 1, "ymin": 2, "xmax": 30.5, "ymax": 40}
+    texts = {
+        "x.json": json.dumps(LISTED),
+        "x.csv": CSV + "a.jpg,1,cat,0.5,1,2,30.5,40\n" * 3,
+        "x.jsonl": "\n".join(json.dumps({"image": f"{index}.jpg", "objects": [row]}) for index in range(3)),
+    }
+    assert 5 < refusals(tmp_path / name, texts[name].encode(), lambda path: read_results([path], [])) < CASES
 
 
 def test_annotations(tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -11,6 +13,7 @@ from tests.cli.records import call
 from tests.data.test_truth_reading import voc_xml
 from tests.support import REFERENCE, shared_file
 
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
 SAVE = """save_output_param {{ output_directory: "{}" output_name_prefix: "comp4_det_test_" output_format: "{}"
   label_map_file: "shapes/labelmap.prototxt" name_size_file: "shapes/test_name_size.txt" num_test_image: 48 }}"""
 
@@ -73,6 +76,100 @@ def test_the_same_in_other_formats(shapes_results, tmp_path):
     assert whole["summary"]["AP"] == pytest.approx(sum(one["AP"] for one in whole["classes"]) / 3)
     assert whole["summary"]["APl"] is None
     assert "APl = none" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def detected(tmp_path_factory):
+    """What `caffecompat detect` writes of the pictures of the test, by format."""
+    folder = tmp_path_factory.mktemp("detected")
+    data, run = shared_file("data/shapes"), shared_file("golden/training/ssd_shapes")
+    names = (data / "ImageSets" / "Main" / "test.txt").read_text().split()
+    # Not in the order of their names: ids are places, or numbers in names.
+    pictures = [data / "JPEGImages" / f"{name}.jpg" for name in names[::-1]]
+    common = ("detect", run / "test.prototxt", "-w", run / "final.caffemodel", *pictures, "--threshold", 0.01)
+    for suffix in ("json", "csv", "jsonl"):
+        call(*common, "--labels", data / "labelmap.prototxt", "-o", folder / f"x.{suffix}")
+    return folder
+
+
+def shapes_as_coco(path):
+    """The annotations of the test as COCO's, with ids of their own for images and classes."""
+    data = shared_file("data/shapes")
+    classes = {"circle": 3, "square": 1, "triangle": 2}
+    images, annotations = [], []
+    for index, name in enumerate((data / "ImageSets" / "Main" / "test.txt").read_text().split()):
+        images.append({"id": 50 - index, "file_name": f"{name}.jpg"})
+        for one in ElementTree.parse(data / "Annotations" / f"{name}.xml").getroot().iter("object"):
+            left, top, right, bottom = (float(one.find(f"bndbox/{side}").text) for side in CORNERS)
+            box, difficult = [left, top, right - left, bottom - top], int(one.find("difficult").text)
+            values = {"bbox": box, "area": box[2] * box[3], "iscrowd": difficult, "id": len(annotations) + 1}
+            annotations.append({"image_id": 50 - index, "category_id": classes[one.find("name").text], **values})
+    categories = [{"id": label, "name": name} for name, label in classes.items()]
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    return path
+
+
+def test_what_detect_wrote_against_voc(detected):
+    """Its score is that of the net: nothing is cut to integers on this way."""
+    options = ("--annotations", shared_file("data/shapes"), "--image-set", "test", "--metric", "voc")
+    means = []
+    for suffix in ("json", "csv", "jsonl"):
+        done = call("evaluate", "detections", detected / f"x.{suffix}", *options, "--ap-version", "Integral")
+        assert "warning" not in done.stderr
+        means.append(float(re.search(r"^mAP = (\S+) \(VOC, Integral", done.stdout, re.MULTILINE)[1]))
+    assert len(set(means)) == 1
+    assert means[0] == pytest.approx(0.876, abs=0.02)
+
+
+def test_what_detect_wrote_against_coco(detected, tmp_path):
+    """The ids of both differ; pycocotools, to which they are translated by hand, says the same."""
+    coco = pytest.importorskip("pycocotools.coco")
+    cocoeval = pytest.importorskip("pycocotools.cocoeval")
+    annotations = shapes_as_coco(tmp_path / "instances.json")
+    summaries = []
+    for suffix in ("json", "csv", "jsonl"):
+        options = ("--annotations", annotations, "--json", tmp_path / "x.json")
+        done = call("evaluate", "detections", detected / f"x.{suffix}", *options)
+        assert "warning" not in done.stderr
+        summaries.append(json.loads((tmp_path / "x.json").read_text())["summary"])
+    assert summaries[0] == summaries[1] == summaries[2]
+
+    made = json.loads((detected / "x.json").read_text())
+    truth = coco.COCO(str(annotations))
+    ids = {image["file_name"]: image["id"] for image in truth.imgs.values()}
+    labels = {category["name"]: category["id"] for category in truth.cats.values()}
+    images = {image["id"]: ids[Path(image["file_name"]).name] for image in made["images"]}
+    classes = {category["id"]: labels.get(category["name"]) for category in made["categories"]}
+    rows = [
+        {**row, "image_id": images[row["image_id"]], "category_id": classes[row["category_id"]]}
+        for row in made["annotations"]
+    ]
+    # The ids that `detect` gave are those of other images, which is what the translation is for.
+    assert sum(old in ids.values() and old != new for old, new in images.items()) > 10
+    scored = cocoeval.COCOeval(truth, truth.loadRes(rows), "bbox")
+    scored.evaluate()
+    scored.accumulate()
+    scored.summarize()
+    assert summaries[0]["AP"] == pytest.approx(scored.stats[0], abs=1e-6)
+    assert summaries[0]["AP50"] == pytest.approx(scored.stats[1], abs=1e-6)
+    assert summaries[0]["AP50"] > 0.8
+
+
+def test_results_of_other_images_are_told(detected, tmp_path):
+    made = json.loads((detected / "x.json").read_text())
+    for index, image in enumerate(made["images"]):
+        image["file_name"] = f"other_{index}.jpg" if index < 9 else image["file_name"]
+    some = tmp_path / "some.json"
+    some.write_text(json.dumps(made))
+    options = ("--annotations", shared_file("data/shapes"), "--image-set", "test")
+    told = call("evaluate", "detections", some, *options).stderr
+    assert "9 images of the results, such as 'other_0.jpg', are not annotated: left out" in told
+    assert "9 of 48 images of the annotations, such as 'test_0039', are not among those of the results" in told
+    for index, image in enumerate(made["images"]):
+        image["file_name"] = f"other_{index}.jpg"
+    some.write_text(json.dumps(made))
+    none = call("evaluate", "detections", some, *options, code=1).stderr
+    assert "none of the images of the results is one of the annotations: 'other_0.jpg' is not, 'test_0000' is" in none
 
 
 def test_fewer_images_than_the_files_want(shapes_results, tmp_path):

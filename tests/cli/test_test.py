@@ -150,9 +150,10 @@ def test_detections_come_to_average_precisions(tmp_path):
     options = ("--iterations", 6, "--ap-version", "11point", "--root", run, "--json", tmp_path / "found.json")
     lines = call(*common, *options).stdout.splitlines()
     assert [line.split(":")[0] for line in lines[:-1]] == ["Loss", "class1", "class2", "class3"]
-    name, _, value = lines[-1].partition(" = ")
-    assert name == "detection_eval"
+    name, value, version = re.fullmatch(r"(\S+) = (\S+) \(mAP, (\S+)\)", lines[-1]).groups()
+    assert (name, version) == ("detection_eval", "11point")
     assert float(value) == pytest.approx(0.875998, abs=1e-3)
     found = json.loads((tmp_path / "found.json").read_text())["detections"]["detection_eval"]
+    assert found["ap_version"] == "11point"
     assert found["mean_average_precision"] == pytest.approx(float(value), abs=1e-5)
     assert sum(found["average_precision"].values()) / 3 == pytest.approx(float(value), abs=1e-5)

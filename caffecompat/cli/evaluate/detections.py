@@ -68,10 +68,11 @@ def command(
     overlap: float,
     json_file: Path | None,
 ) -> None:
-    """Score files of detections, such as a DetectionOutput layer writes (save_output_param).
+    """Score files of detections: those of a DetectionOutput layer (save_output_param), and those of `detect`.
 
-    FILEs are VOC's (comp4_det_test_CLASS.txt, one for each class), COCO's (.json) or ILSVRC's (.txt with labels); a DIR
-    means all in it. VOC's and ILSVRC's rules are those of their devkits, COCO's those of pycocotools.
+    FILEs are VOC's (comp4_det_test_CLASS.txt, one for each class), COCO's (.json), ILSVRC's (.txt with labels), or
+    those of `detect` (.json, .csv, .jsonl); a DIR means all in it. VOC's and ILSVRC's rules are those of their devkits,
+    COCO's those of pycocotools.
     """
     import sys
 
