@@ -30,6 +30,7 @@ FAMILIES = (
     "pooling",
     "prior_box",
     "proposal",
+    "python",
     "recurrent",
     "resampling",
     "reshape",

@@ -121,6 +121,13 @@ class Layer(nn.Module):
         owner._sharers.append((self, index))
         self._follow(index)
 
+    def owner_of(self, index: int) -> tuple[Layer, int]:
+        """The layer whose memory blob `index` is, and which of its blobs: itself, unless it is shared."""
+        layer = self
+        while (source := layer._owners.get(layer.blob_names[index])) is not None:
+            layer, index = source
+        return layer, index
+
     def refresh(self) -> None:
         """Take the views of parameters shared in another shape anew; the executor does it before each pass."""
         for name in self._owners:

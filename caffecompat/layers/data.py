@@ -186,9 +186,10 @@ class DummyData(DataLayer):
         return stated * tops if len(stated) == 1 else stated
 
     def forward(self) -> tuple[Tensor, ...]:
-        return tuple(self._top(index) for index in range(len(self.spec.tops)))
+        return tuple(self.top(index) for index in range(len(self.spec.tops)))
 
-    def _top(self, index: int) -> Tensor:
+    def top(self, index: int) -> Tensor:
+        """The values of a top: drawn anew where the filler draws; else the same tensor each time."""
         device = self.get_buffer("_place").device
         kept = self._constants.get(index)
         if kept is not None and kept.device == device:

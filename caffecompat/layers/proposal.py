@@ -1,4 +1,4 @@
-"""Proposal, as the prototxts of Faster R-CNN and of its C++ ports ask for it; which Python layers are known."""
+"""Proposal, as the prototxts of Faster R-CNN and of its C++ ports ask for it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from caffecompat.detection.anchors import RATIOS, SCALES, ProposalOptions, generate_anchors, propose
-from caffecompat.errors import SchemaError, UnsupportedError, quoted
+from caffecompat.errors import SchemaError, quoted
 from caffecompat.graph.spec import LayerSpec
-from caffecompat.layers.base import Layer, Shape, layer, meanings
+from caffecompat.layers.base import Layer, Shape, layer
 from caffecompat.layers.labels import precise
 from caffecompat.schema import caffe_pb2
 
@@ -210,20 +210,3 @@ _LIST = rf"[\[(]\s*(?P<list>{_NUMBER.pattern}(?:\s*,\s*{_NUMBER.pattern})*)\s*,?
 _FIELD = re.compile(
     rf"""(?P<quote>['"]?)(?P<name>\w+)(?P=quote)\s*:\s*(?:!!python/tuple\s*)?(?:{_LIST}|(?P<number>{_NUMBER.pattern}))"""
 )
-
-# Python layers that are known by module and name, and what does their work here.
-KNOWN_PYTHON_LAYERS: dict[tuple[str, str], type[Layer]] = {("rpn.proposal_layer", "ProposalLayer"): PythonProposal}
-
-
-@meanings("Python", *KNOWN_PYTHON_LAYERS.values())
-def _python_layer(spec: LayerSpec, bottoms: Sequence[Shape]) -> type[Layer]:
-    param = spec.message.python_param
-    known = KNOWN_PYTHON_LAYERS.get((param.module, param.layer))
-    if known is None:
-        names = ", ".join(f"{module}.{name}" for module, name in KNOWN_PYTHON_LAYERS)
-        raise spec.error(
-            f"Python layers are not run: module {quoted(param.module)}, layer {quoted(param.layer)}",
-            hint=f"the known ones have an own form here: {names}; take others out of the net, or register a layer",
-            kind=UnsupportedError,
-        )
-    return known

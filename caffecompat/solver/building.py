@@ -97,12 +97,14 @@ def build_nets(
         )
         net = build_net(plan, options, reading, sources)
         wanting = net.layers
-        if trained is not None:
-            net.share_with(trained)
+        # Where the nets are seen, a test net has parameters of its own up to its first test, as in Caffe.
+        owner = None if options.visible else trained
+        if owner is not None:
+            net.share_with(owner)
             wanting = [layer for layer in net.layers if layer.unfilled]
         assigned = [assign(wanting, source) for source in sources]
         net.fill()
-        own_parameters(net, device, trained)
+        own_parameters(net, device, owner, plan=not options.visible)
         return net, assigned
 
     plan = planned_train_net(parsed, options)

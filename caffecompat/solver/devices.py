@@ -76,17 +76,16 @@ def threads(single: bool) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def own_parameters(net: Net, device: torch.device, trained: Net | None = None) -> None:
+def own_parameters(net: Net, device: torch.device, trained: Net | None = None, *, plan: bool = True) -> None:
     """Move the net to the device, its parameters in aligned memory of their own: no view of a weight file is left.
-
-    On the CPU they lie as is fastest there.
 
     Args:
         net: the net.
         device: where it is to be.
         trained: a net there that it shares parameters with; those stay as they are.
+        plan: whether parameters and blobs lie as is fastest, on the CPU, or as in Caffe.
     """
-    if device.type == "cpu":
+    if plan and device.type == "cpu":
         plan_layout(net)
     shared = {blob.data_ptr() for layer in trained.layers for blob in layer.blobs} if trained is not None else set()
     with torch.no_grad():

@@ -24,7 +24,11 @@ def keep_steps(update: Update) -> None:
     @torch.no_grad()
     def subtract(*_: Any) -> None:
         for tensor, old in zip(update.order, before, strict=True):
-            tensor.grad = old.sub_(tensor)
+            step = old.sub_(tensor)
+            if tensor.grad is None:
+                tensor.grad = step
+            else:
+                tensor.grad.copy_(step)
 
     update.register_step_pre_hook(remember)
     update.register_step_post_hook(subtract)

@@ -16,6 +16,7 @@ from caffecompat.formats.paths import find
 from caffecompat.formats.solver_upgrade import net_inside
 from caffecompat.formats.weights import Weights
 from caffecompat.graph import build_graph
+from caffecompat.graph.passes import split_blobs
 from caffecompat.graph.spec import Graph, Phase
 from caffecompat.net import Net
 from caffecompat.net.meanings import state_meanings
@@ -43,7 +44,7 @@ class Planned:
         message = caffe_pb2.NetParameter()
         message.CopyFrom(self.parsed.message)
         message.ClearField("state")
-        return build_graph(
+        graph = build_graph(
             replace(self.parsed, message=message),
             phase,
             level=self.state.level,
@@ -52,6 +53,7 @@ class Planned:
             ignore_fields=options.ignore_fields,
             root=options.root,
         )
+        return split_blobs(graph) if options.visible else graph
 
 
 def planned_train_net(solver: ParsedSolver, options: Options) -> Planned:

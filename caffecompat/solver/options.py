@@ -29,6 +29,8 @@ class Options:
         exact_resume: keep random state and the readers' positions beside each snapshot, and take them up again.
         precision: "float32", or "bf16": what bfloat16 does faster is done in it while the net trains (autocast), the
             parameters stay float32, and tests are in float32.
+        visible: every blob is there to be seen (pycaffe): the nets have Caffe's Split layers, values lie in Caffe's
+            order, nothing is computed in the place of another blob, and test nets take the parameters when they test.
         on_nan: what to do about a loss that is not finite: "stop", or "skip" the update.
         on_zero_loss: what to do about a MultiBoxLoss that is 0 in 20 iterations in a row: "stop" or "continue".
     """
@@ -43,5 +45,6 @@ class Options:
     skip_bad_records: bool = False
     exact_resume: bool = False
     precision: Precision = "float32"
+    visible: bool = False
     on_nan: OnNan = "stop"
     on_zero_loss: OnZeroLoss = "stop"

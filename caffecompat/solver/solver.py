@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from caffecompat.data.draws import Draws
-from caffecompat.errors import CaffeCompatError
+from caffecompat.errors import CaffeCompatError, UsageError
 from caffecompat.formats import read_solver
 from caffecompat.formats.parsed import ParsedSolver
 from caffecompat.formats.weights import Weights
+from caffecompat.net import Net
 from caffecompat.solver.building import WeightsLike, build_nets, positive, read_sources
 from caffecompat.solver.debug import DebugInfo
 from caffecompat.solver.devices import autocast, device_of, is_small, threads
@@ -159,7 +160,10 @@ class Solver:
         try:
             with self.group.together():
                 self.step(max(self.param.max_iter - self.iteration, 0))
-                if self.param.snapshot_after_train and not self._due(self.param.snapshot):
+                own = self.snapshots.path(self.iteration)
+                # A run that had nothing left to do has its snapshot.
+                there = resume is not None and own is not None and os.path.realpath(resume) == os.path.realpath(own)
+                if self.param.snapshot_after_train and not self._due(self.param.snapshot) and not there:
                     self.snapshot()
                 if self._stopped:
                     self.say("Optimization stopped early.", "solver.cpp:332")
@@ -187,8 +191,11 @@ class Solver:
             The loss averaged over the last `average_loss` iterations.
 
         Raises:
+            UsageError: `iterations` is below 0.
             CaffeCompatError: the loss is not finite, a record cannot be read, a snapshot cannot be written.
         """
+        if iterations < 0:
+            raise UsageError(f"expected a number of iterations of at least 0, got {iterations}")
         stop = self.iteration + iterations
         if not self._exact:
             self.smoothed.clear()
@@ -238,35 +245,59 @@ class Solver:
             self.say(f"Iteration {self.iteration}, loss = {number(smoothed)}", "solver.cpp:243")
             for line in score_lines("Train", scores_of(self.net, self.outputs)):
                 self.say(line, "solver.cpp:259")
-        rate = self.rate.rate(self.iteration, smoothed, lambda text: self.say(text, "sgd_solver.cpp:69"))
-        if display:
-            self.say(f"Iteration {self.iteration}, lr = {number(rate)}", "sgd_solver.cpp:138")
-        self.update.prepare(self._iter_size, lambda text: self.say(text, "sgd_solver.cpp:122"))
-        debug.before_update()
-        self.update.apply(rate, self.iteration)
-        debug.after_update()
-        done = Step(self.iteration, loss, smoothed, rate, images)
+        rate = self.apply_update(debug)
+        done = Step(self.iteration - 1, loss, smoothed, rate, images)
         self.guard.done(done)
-        self.iteration += 1
         for listener in self.listeners:
             listener.stepped(self, done)
+
+    def apply_update(self, debug: DebugInfo | None = None) -> float:
+        """Update the parameters by their gradients, which makes the next iteration.
+
+        Args:
+            debug: says how large the gradients and the parameters are.
+
+        Returns:
+            The learning rate.
+        """
+        smoothed = self.smoothed.value
+        rate = self.rate.rate(self.iteration, smoothed, lambda text: self.say(text, "sgd_solver.cpp:69"))
+        if self._due(self.param.display):
+            self.say(f"Iteration {self.iteration}, lr = {number(rate)}", "sgd_solver.cpp:138")
+        self.update.prepare(self._iter_size, lambda text: self.say(text, "sgd_solver.cpp:122"))
+        if debug is not None:
+            debug.before_update()
+        self.update.apply(rate, self.iteration)
+        if debug is not None:
+            debug.after_update()
+        self.iteration += 1
+        return rate
 
     def _passes(self, debug: DebugInfo) -> tuple[float, int]:
         """`iter_size` passes forward and backward: the mean loss, and how many items all processes took."""
         total, images = 0.0, 0
         for index in range(self._iter_size):
             with self.guard.watching(), self.group.last(index == self._iter_size - 1):
-                with autocast(self.device, self.options.precision):
-                    loss, self.outputs = self.group.run(self.net)
-                if loss.requires_grad:
-                    loss.backward()  # type: ignore[no-untyped-call]
+                value = self.train_pass()
             debug.backward()
-            value = float(loss.detach())
             total += value
             images += max((len(reader.batch.keys) for reader in self.net.readers if reader.batch), default=0)
             if self.guard.passed(index, value):
                 break
         return self.group.mean(total / self._iter_size), images * self.group.world
+
+    def train_pass(self) -> float:
+        """One pass of the train net, forward and backward: the loss; the gradients are added to the parameters'."""
+        with autocast(self.device, self.options.precision):
+            loss, self.outputs = self.group.run(self.net)
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+    def test_pass(self, net: Net) -> Mapping[str, Tensor]:
+        """One pass forward of a test net: its outputs."""
+        outputs: Mapping[str, Tensor] = net()
+        return outputs
 
     def test(self) -> list[Test]:
         """Run the test nets, `test_iter` passes of each.

@@ -5,6 +5,7 @@ Source of the rules: Solver::TestClassification and Solver::TestDetection.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -27,7 +28,7 @@ EVAL_TYPES = ("classification", "detection")
 class _Evaluation(Protocol):
     """What is made of the outputs of the passes."""
 
-    def add(self, net: Net, outputs: dict[str, Tensor]) -> None: ...
+    def add(self, net: Net, outputs: Mapping[str, Tensor]) -> None: ...
 
     def scores(self, net: Net) -> list[Score]: ...
 
@@ -64,7 +65,7 @@ def run_test(solver: Solver, index: int, net: Net) -> Test | None:
         for _ in range(passes):
             if solver.interrupted():
                 return None
-            outputs = net()
+            outputs = solver.test_pass(net)
             evaluation.add(net, outputs)
             if solver.param.test_compute_loss and isinstance(outputs, Outputs):
                 loss += float(net.loss(outputs))
@@ -79,7 +80,7 @@ class _Means:
         self._sums: dict[str, Tensor] = {}
         self._passes = 0
 
-    def add(self, net: Net, outputs: dict[str, Tensor]) -> None:
+    def add(self, net: Net, outputs: Mapping[str, Tensor]) -> None:
         self._passes += 1
         for name in net.outputs:
             value = outputs[name].detach().reshape(-1).double()
@@ -108,7 +109,7 @@ class _Detection:
         self._solver = solver
         self._found: dict[str, AveragePrecisions] = {}
 
-    def add(self, net: Net, outputs: dict[str, Tensor]) -> None:
+    def add(self, net: Net, outputs: Mapping[str, Tensor]) -> None:
         for name in net.outputs:
             rows = outputs[name].detach()
             if rows.dim() < 2 or rows.shape[-1] != ROW:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from caffecompat.errors import GraphError, quoted
-from caffecompat.graph.builder import net_of
+from caffecompat.graph.builder import net_of, relink
+from caffecompat.graph.linker import Source
+from caffecompat.graph.spec import Graph
 from caffecompat.schema import caffe_pb2
 
 Top = tuple[int, int]
@@ -75,3 +77,22 @@ def _add_split(net: caffe_pb2.NetParameter, name: str, blob: str, copies: int, l
     layer.top.extend(f"{name}_{copy}" for copy in range(copies))
     if loss_weight:
         layer.loss_weight.extend([loss_weight, *[0.0] * (copies - 1)])
+
+
+def split_blobs(graph: Graph) -> Graph:
+    """The graph with Caffe's Split layers: every blob has one reader, and all of Caffe's names are there.
+
+    Raises:
+        GraphError: see `insert_splits`.
+    """
+    plain = net_of(graph.message, [spec.message for spec in graph.layers])
+    specs = iter(graph.layers)
+    sources: list[Source] = []
+    following = next(specs, None)
+    for layer in insert_splits(plain).layer:
+        if following is not None and layer.name == following.name:
+            sources.append(Source(layer, following.position, following.unknown))
+            following = next(specs, None)
+        else:
+            sources.append(Source(layer, sources[-1].position))
+    return relink(graph, sources)

@@ -1,0 +1,7 @@
+"""`caffecompat.pycaffe.install()`: see `caffecompat.legacy.drop_in`, which does not import the drop-in to install it."""
+
+from __future__ import annotations
+
+from caffecompat.legacy.drop_in import install, uninstall
+
+__all__ = ["install", "uninstall"]
