@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -86,19 +87,34 @@ def decode_image(data: Image, path: str | os.PathLike[str], *, grey: bool = Fals
     Raises:
         FormatError: OpenCV cannot read them; it names `path`.
     """
+    return np.asarray(decode(data, path, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR), dtype=np.uint8)
+
+
+def decode(data: Image, path: str | os.PathLike[str], flag: int) -> npt.NDArray[Any]:
+    """What OpenCV makes of the bytes of an image file.
+
+    Args:
+        data: the bytes.
+        path: the file they are from.
+        flag: one of OpenCV's cv2.IMREAD_COLOR, IMREAD_GRAYSCALE and IMREAD_UNCHANGED, which alone keeps the numbers'
+            type and the channels, and does not turn the image as its EXIF orientation says.
+
+    Raises:
+        FormatError: OpenCV cannot read them; it names `path`.
+    """
     size = picture_size(data.data)
     if size is not None and size.pixels > size.possible:
         message = f"the image claims {size.height}x{size.width} pixels, in {data.size} bytes"
         raise FormatError(message, file=path, hint="it is damaged, or made to use up memory")
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR)
+        image = cv2.imdecode(data, flag)
     except (cv2.error, MemoryError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "not enough memory"
         raise FormatError(f"cannot read the image: {reason}", file=path) from error
     if image is None:
         hint = "is it cut short, or of a format that OpenCV does not read?"
         raise FormatError(f"not an image that OpenCV can read; it begins with {_beginning(data)}", file=path, hint=hint)
-    return np.asarray(image, dtype=np.uint8)
+    return image
 
 
 def find_files(names: Sequence[str | os.PathLike[str]], suffixes: frozenset[str] = IMAGE_SUFFIXES) -> list[Path]:
