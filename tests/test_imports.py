@@ -12,6 +12,7 @@ import pytest
 
 ROOMS = (
     "errors",
+    "legacy",
     "schema",
     "formats",
     "netspec",

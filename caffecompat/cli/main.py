@@ -26,6 +26,7 @@ COMMANDS = {
     "evaluate": "Score files of results against annotations.",
     "features": "Save the values of a net's blobs for images.",
     "inspect": "Show a net layer by layer: shapes, parameters, work, receptive field.",
+    "python": "Run scripts that were written for Caffe, Python 2 included.",
     "plot": "Draw the log of a training run.",
     "lint": "Check solvers and nets before a run: files, data, labels, weights, settings.",
     "recipes": "List the recipes for `convert --recipe`.",
