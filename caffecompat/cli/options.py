@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -117,6 +119,28 @@ def rule_options(function: F) -> F:
         ),
     )
     return _decorate(function, options)
+
+
+def _allow_python(context: click.Context, option: click.Parameter, value: bool) -> None:
+    """Let the command's nets run Python layers; their modules are looked for in the working directory too."""
+    if not value or context.resilient_parsing:
+        return
+    from caffecompat.layers.python import allow_python_layers
+    from caffecompat.pycaffe._python_layer import find_python_layer
+
+    sys.path.append(os.getcwd())
+    allow_python_layers(find_python_layer)
+
+
+def python_option(function: F) -> F:
+    """`--allow-python`: run the Python layers that a prototxt names."""
+    return click.option(
+        "--allow-python",
+        is_flag=True,
+        callback=_allow_python,
+        expose_value=False,
+        help="Run the net's Python layers: programs of their own, which see `import caffe`. Only if you trust them.",
+    )(function)
 
 
 def root_option(function: F) -> F:

@@ -9,7 +9,7 @@ import click
 
 from caffecompat.cli.caffe_flags import CaffeCommand
 from caffecompat.cli.errors import tell
-from caffecompat.cli.options import net_options, reading_options
+from caffecompat.cli.options import net_options, python_option, reading_options
 from caffecompat.cli.progress import Progress
 from caffecompat.cli.reading import (
     check_read,
@@ -32,6 +32,7 @@ MAX_IN_BATCH = 100
 @click.command("test", cls=CaffeCommand)
 @model_argument
 @net_options
+@python_option
 @gpu_option
 @reading_options
 @click.option(

@@ -10,7 +10,7 @@ import click
 
 from caffecompat.cli.caffe_flags import CaffeCommand
 from caffecompat.cli.errors import tell
-from caffecompat.cli.options import net_options, reading_options
+from caffecompat.cli.options import net_options, python_option, reading_options
 from caffecompat.cli.progress import Progress
 from caffecompat.cli.reading import (
     device_of,
@@ -31,6 +31,7 @@ COLUMNS = ("layer", "type", "forward ms", "backward ms", "percent")
 @click.command("time", cls=CaffeCommand)
 @model_argument
 @partial(net_options, phase="TRAIN")
+@python_option
 @gpu_option
 @reading_options
 @click.option(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caffecompat.cli.caffe_flags import CaffeCommand
-from caffecompat.cli.options import reading_options, rule_options, start_weights_option
+from caffecompat.cli.options import python_option, reading_options, rule_options, start_weights_option
 from caffecompat.errors import CaffeCompatWarning
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def _gpu(context: click.Context, option: click.Parameter, value: str | None) -> 
 @click.option("--tensorboard", type=click.Path(path_type=Path), metavar="FOLDER", help="Write scalars there.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the lines of the log on stderr too.")
 @rule_options
+@python_option
 def command(
     argument: Path | None,
     option: Path | None,

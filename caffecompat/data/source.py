@@ -38,6 +38,7 @@ class Reading:
         skip_bad_records: an item that cannot be read is replaced by the next one that can, and reported.
         pin: hand out tensors in pinned memory, for a GPU.
         results: layers that state files of results (DetectionOutput) write them.
+        optional_results: where a file that these need is not there, a warning says so and none are written.
     """
 
     root: Path | None = None
@@ -48,6 +49,7 @@ class Reading:
     skip_bad_records: bool = False
     pin: bool = False
     results: bool = True
+    optional_results: bool = False
 
 
 @dataclass(frozen=True)

@@ -108,13 +108,19 @@ def _result_files(spec: LayerSpec, reading: Reading) -> Writer | None:
         raise spec.error("save_output_param: expected a height and a width in resize_param", kind=SchemaError)
     if "\0" in save.output_directory:
         raise spec.error(f"expected a folder as output_directory, got {quoted(save.output_directory)}")
-    names = _label_map(spec).names
+    try:
+        names = _label_map(spec).names
+        images = read_name_sizes(spec.find(save.name_size_file, "name_size_file"))
+    except CaffeCompatError as error:
+        if not reading.optional_results:
+            raise
+        _warn(spec, f"{error.message}: no results are written")
+        return None
     categories = {
         label: names[label]
         for label in range(param.num_classes)
         if label != param.background_label_id and label in names
     }
-    images = read_name_sizes(spec.find(save.name_size_file, "name_size_file"))
     try:
         target = Target(
             Path(reading.root or ".") / save.output_directory,

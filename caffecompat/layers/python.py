@@ -29,6 +29,11 @@ def python_layers(find: Finder) -> Iterator[None]:
         _FINDER.reset(token)
 
 
+def allow_python_layers(find: Finder) -> None:
+    """Let all nets that are built from now on run the user's own Python layers, which `find` imports."""
+    _FINDER.set(find)
+
+
 @meanings("Python", *KNOWN_PYTHON_LAYERS.values())
 def _python_layer(spec: LayerSpec, bottoms: Sequence[Shape]) -> type[Layer]:
     param = spec.message.python_param

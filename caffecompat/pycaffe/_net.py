@@ -60,7 +60,7 @@ class Net(Passes):
         sources = [] if weights is None else [read_weights(weights)]
         state_meanings(graph, sources)
         with python_layers(find_python_layer):
-            net = core.Net(graph, reading=Reading(draws=STATE.draws))
+            net = core.Net(graph, reading=Reading(draws=STATE.draws, optional_results=True))
         for source in sources:
             net.copy_from(source)
         net.fill()

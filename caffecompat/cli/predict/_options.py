@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from caffecompat.cli.options import net_argument, net_options, preprocessing_options
+from caffecompat.cli.options import net_argument, net_options, preprocessing_options, python_option
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SIZE = re.compile(r"(\d{1,6})(?:[xX,](\d{1,6}))?")
@@ -36,7 +36,7 @@ def picture_command(formats: str, *, needs_input: bool = True) -> Callable[[F], 
     def decorate(function: F) -> F:
         for option in reversed(_options(formats.split())):
             function = option(function)
-        function = net_options(preprocessing_options(function))
+        function = net_options(preprocessing_options(python_option(function)))
         metavar = "INPUT..." if needs_input else "[INPUT]..."
         path = click.Path(path_type=Path)
         inputs = click.argument("inputs", nargs=-1, required=needs_input, type=path, metavar=metavar)
