@@ -10,7 +10,7 @@ import click
 
 from caffecompat.cli.errors import tell
 from caffecompat.cli.options import named_shapes
-from caffecompat.errors import CaffeCompatError, UnsupportedError, UsageError, quoted
+from caffecompat.errors import CaffeCompatError, UsageError, quoted
 
 if TYPE_CHECKING:
     import torch
@@ -67,8 +67,7 @@ def device_of(gpu: str | None) -> torch.device:
     """The device of `--gpu`: "0", of "0,1" the first, of "all" the first there is; None is the CPU.
 
     Raises:
-        UsageError: it names no GPU.
-        UnsupportedError: that GPU is not here.
+        UsageError: it names no GPU, or one that is not here.
     """
     import torch
 
@@ -79,7 +78,7 @@ def device_of(gpu: str | None) -> torch.device:
         raise UsageError(f"--gpu: expected the number of a GPU, got {quoted(gpu)}")
     count = torch.cuda.device_count()
     if int(first) >= count:
-        raise UnsupportedError(f"--gpu {gpu}: {count or 'no'} GPUs are here, or this build of torch does not use them")
+        raise UsageError(f"--gpu {gpu}: {count or 'no'} GPUs are here, or this build of torch does not use them")
     return torch.device("cuda", int(first))
 
 

@@ -12,7 +12,7 @@ from caffecompat.cli.errors import tell
 from caffecompat.cli.progress import clock
 from caffecompat.cli.reading import tell_skipped
 from caffecompat.cli.training_progress import TrainingProgress, test_text
-from caffecompat.errors import CaffeCompatError, UnsupportedError, UsageError, WeightsError, quoted, shown
+from caffecompat.errors import CaffeCompatError, UsageError, WeightsError, quoted, shown
 from caffecompat.formats import read_solver
 from caffecompat.formats.parsed import ParsedSolver
 from caffecompat.formats.text_file import read_bytes
@@ -65,14 +65,14 @@ class Wanted:
         """The numbers of the GPUs that `--gpu` names; none if it is not given.
 
         Raises:
-            UnsupportedError: "all", and there is none.
+            UsageError: "all", and there is none.
         """
         if self.gpu != "all":
             return [int(number) for number in self.gpu.split(",")] if self.gpu else []
         import torch
 
         if not torch.cuda.device_count():
-            raise UnsupportedError("--gpu all: no GPU is here, or this build of torch does not use it")
+            raise UsageError("--gpu all: no GPU is here, or this build of torch does not use it")
         return list(range(torch.cuda.device_count()))
 
     def options(self, group: Group) -> Options:
@@ -84,7 +84,8 @@ class Wanted:
         gpus = self.gpus
         if gpus and group.local_rank >= len(gpus):
             raise UsageError(f"--gpu names {len(gpus)} GPUs; worker {group.rank} of this machine has none")
-        asked = {field.name: getattr(self, field.name) for field in fields(Options) if field.name != "device"}
+        shared = {field.name for field in fields(Options)} & {field.name for field in fields(self)} - {"device"}
+        asked = {name: getattr(self, name) for name in shared}
         return Options(**asked, device=f"cuda:{gpus[group.local_rank]}" if gpus else self.device)
 
 
@@ -106,10 +107,14 @@ def train(wanted: Wanted, group: Group) -> None:
     if speaks and parsed.message.snapshot_after_train:
         # Not after hours of training.
         snapshots.check()
+    given = names_in(wanted.weights or "")
+    for name in given:
+        # Whether it is there, even if a snapshot goes before it.
+        read_bytes(name, 0)
     resume = _resume(wanted, snapshots, group)
     if wanted.weights is not None or resume is not None:
         parsed.message.ClearField("weights")
-    weights = names_in(wanted.weights or "") if resume is None else []
+    weights = given if resume is None else []
     progress = TrainingProgress(verbose=wanted.verbose)
     listeners, log = _listeners(wanted, snapshots, progress) if speaks else ([], None)
     try:
@@ -117,11 +122,13 @@ def train(wanted: Wanted, group: Group) -> None:
             solver = Solver(parsed, weights=weights, options=options, group=group, listeners=listeners)
             solver.action = signals.action
             try:
-                _run(solver, progress, _names(parsed, weights), resume, speaks)
+                _run(solver, progress, _names(parsed, weights), resume, log)
             finally:
                 solver.close()
-    except CaffeCompatError as error:
-        if log is not None:
+    except BaseException as error:
+        if log is not None and not progress.started_once:
+            log.discard()
+        elif log is not None and isinstance(error, CaffeCompatError):
             for text in str(error).splitlines():
                 log.line(text, "train")
         raise
@@ -130,9 +137,14 @@ def train(wanted: Wanted, group: Group) -> None:
             log.close()
 
 
-def _run(solver: Solver, progress: TrainingProgress, names: list[str], resume: Path | None, speaks: bool) -> None:
+def _run(
+    solver: Solver, progress: TrainingProgress, names: list[str], resume: Path | None, log: CaffeLog | None
+) -> None:
     _check_weights(solver, names)
+    speaks = solver.group.rank == 0
     if speaks:
+        if log is not None:
+            tell(f"log: {log.path}")
         for text in _beginning(solver, names, resume):
             tell(text)
     for name in names:
@@ -202,7 +214,6 @@ def _listeners(
         return listeners, None
     beside = Path(wanted.root or ".") / (snapshots.prefix or "caffecompat")
     log = CaffeLog(new_log(beside) if wanted.log is None else wanted.log)
-    tell(f"log: {log.path}")
     return [*listeners, log], log
 
 
@@ -246,6 +257,8 @@ def _end(solver: Solver, progress: TrainingProgress) -> list[str]:
     if progress.step is not None:
         loss = f"the last loss is {number(progress.step.smoothed_loss)}"
         lines.append(f"iteration {solver.iteration} is reached after {clock(progress.seconds)}; {loss}")
+    elif solver.iteration >= solver.param.max_iter:
+        lines.append(f"iteration {solver.iteration} of max_iter {solver.param.max_iter}: nothing is left to train")
     tests = [test for _, test in sorted(progress.tests.items())]
     lines += [f"the last {test_text(test)}, at iteration {test.iteration}" for test in tests]
     if progress.snapshot is not None:

@@ -35,12 +35,14 @@ class TrainingProgress(Listener):
         step: the last iteration, or None.
         tests: what each test net gave last, by its number.
         snapshot: the last snapshot that was written, or None.
+        started_once: whether the run got as far as its first iteration.
     """
 
     def __init__(self, *, verbose: bool = False) -> None:
         self.step: Step | None = None
         self.tests: dict[int, Test] = {}
         self.snapshot: Path | None = None
+        self.started_once = False
         self._verbose = verbose
         self._bar = _Bar(self.text)
         self._begin = self._last = time.monotonic()
@@ -64,6 +66,7 @@ class TrainingProgress(Listener):
 
     def started(self, solver: Solver) -> None:
         """Take the time from here."""
+        self.started_once = True
         param = solver.param
         self._stages = (solver.iteration, param.test_interval if solver.test_nets else 0, param.max_iter)
         self._begin = self._last = time.monotonic()

@@ -39,7 +39,8 @@ class MeanOfRecords:
             raise FormatError(
                 f"record {quoted(key_text(key))} has {_by(values.shape)}, the first, {quoted(key_text(self._first))}, "
                 f"has {_by(self._sum.shape)}",
-                hint="a mean image needs pictures of one size: data imageset --resize_width N --resize_height N",
+                hint="a mean image needs pictures of one size: make the database with --resize_width N "
+                "--resize_height N; nets that resize by themselves, as SSD's do, take a mean_value for each channel",
             )
         np.add(self._sum, values, out=self._sum)
         self.count += 1

@@ -32,6 +32,7 @@ class CaffeLog(Listener):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._new = not os.path.lexists(path)
         try:
             self._file = open(path, "a", encoding="utf-8", errors="backslashreplace", buffering=1)  # noqa: SIM115
         except (OSError, ValueError) as error:
@@ -52,6 +53,13 @@ class CaffeLog(Listener):
         """Close the file; lines that come later are dropped."""
         with suppress(OSError):
             self._file.close()
+
+    def discard(self) -> None:
+        """Close the file, and take it away if it was not there before: nothing happened that is worth a log."""
+        self.close()
+        if self._new:
+            with suppress(OSError):
+                self.path.unlink()
 
     def _write(self, text: str) -> None:
         if self._file.closed:

@@ -111,6 +111,13 @@ class Snapshots:
 
     # --- writing
 
+    def path(self, iteration: int) -> Path | None:
+        """Where the state of an iteration is written; None without `snapshot_prefix`."""
+        return None if self.prefix is None else self._state(f"{self.prefix}_iter_{iteration}")
+
+    def _state(self, name: str) -> Path:
+        return self._root / f"{name}.solverstate{'.h5' if self._hdf5 else ''}"
+
     def write(self, solver: Solver) -> Path:
         """Write a snapshot: the weights, the sidecar where it is asked for, and at last the state.
 
@@ -130,7 +137,7 @@ class Snapshots:
             raise UsageError("the solver states no snapshot_prefix", hint=_NEEDED)
         name = f"{self.prefix}_iter_{solver.iteration}"
         suffix, kind = (".h5", "HDF5") if self._hdf5 else ("", "binary proto")
-        state = self._root / f"{name}.solverstate{suffix}"
+        state = self._state(name)
         first = solver.group.rank == 0
         if first:
             solver.say(f"Snapshotting to {kind} file {name}.caffemodel{suffix}", f"solver.cpp:{606 if suffix else 596}")

@@ -260,6 +260,14 @@ def test_names_with_spaces(folder, tmp_path):
     assert "a tab" in told
 
 
+def test_a_list_of_boxes_without_its_type(folder, tmp_path):
+    (tmp_path / "list").write_text("one.png one.xml\n")
+    told = call("data", "annoset", folder, tmp_path / "list", tmp_path / "db", code=1).stderr
+    assert "expected a whole number as label after the last space, got 'one.xml'\n" in told
+    assert "--anno_type detection reads them" in told
+    assert "HDF5" not in told
+
+
 def test_wrong_usage(folder, tmp_path):
     kind = ("--anno_type", "detection")
     assert "--label_map_file" in run(folder, code=2, kind=kind).stderr

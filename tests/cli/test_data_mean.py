@@ -77,6 +77,13 @@ def test_grey_and_colour_do_not_mix(tmp_path):
     assert not (tmp_path / "mean.binaryproto").exists()
 
 
+def test_annotated_pictures_of_several_sizes(tmp_path):
+    database = stored(tmp_path / "db", [annotated(pictures(1)[0]), annotated(pictures(1, (4, 4, 3))[0])])
+    told = call("data", "mean", database, code=1).stderr
+    assert "record '00000001' has 3 channels of 4x4, the first, '00000000', has 3 channels of 5x4" in told
+    assert "make the database with --resize_width N --resize_height N; nets that resize by themselves" in told
+
+
 def test_sums_are_exact():
     """Summed in float32, as the original does, these come out as 254.35."""
     total = MeanOfRecords()

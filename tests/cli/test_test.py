@@ -124,7 +124,7 @@ def test_wrong_usage(tmp_path, weights):
     assert "no weights" in call("test", net, code=2).stderr
     assert "either" in call("test", net, "--model", "other.prototxt", "-w", weights, code=2).stderr
     assert "number of a GPU" in call("test", net, "-w", weights, "--gpu", "first", code=2).stderr
-    assert "GPUs are here" in call("test", net, "-w", weights, "--gpu", "99", code=1).stderr
+    assert "GPUs are here" in call("test", net, "-w", weights, "--gpu", "99", code=2).stderr
     assert "input of this command" in call("test", net, "-w", weights, "--json", weights, code=2).stderr
     deploy = tmp_path / "deploy.prototxt"
     deploy.write_text('layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 } } }')

@@ -159,6 +159,7 @@ def test_without_weights_the_fillers_are_told(folder):
         (["solver.prototxt", "--gpu", "0,x"], "neither a number"),
         (["solver.prototxt", "--gpu", "0", "--device", "cpu"], "--gpu or --device"),
         (["solver.prototxt", "--device", "abacus"], "expected a device such as cpu"),
+        (["solver.prototxt", "--gpu", "99"], "GPUs are here"),
         (["solver.prototxt", "--sigint_effect", "explode"], "'explode' is not one of"),
         (["solver.prototxt", "--allow", "x"], "No such option"),
         (["solver.prototxt", "--plugin", "none.py"], "none.py"),
@@ -166,6 +167,7 @@ def test_without_weights_the_fillers_are_told(folder):
 )
 def test_wrong_usage_is_told(folder, arguments, message):
     assert message in train(*arguments, code=2)
+    assert not list(folder.rglob("*.log"))
 
 
 @pytest.mark.parametrize(
@@ -177,6 +179,8 @@ def test_wrong_usage_is_told(folder, arguments, message):
         ({"net": '"none.prototxt"'}, [], "'none.prototxt' is not there"),
         ({}, ["--snapshot", "none.solverstate"], "none.solverstate: there is no such file"),
         ({}, ["--weights", "none.caffemodel"], "none.caffemodel"),
+        ({}, ["--weights", "none.caffemodel", "--snapshot", "auto"], "none.caffemodel: there is no such file"),
+        ({}, ["--weights", "solver.prototxt"], "solver.prototxt"),
     ],
 )
 def test_faults_of_the_input_are_told_before_the_run(folder, fields, arguments, message):
@@ -184,6 +188,39 @@ def test_faults_of_the_input_are_told_before_the_run(folder, fields, arguments, 
     said = train("solver.prototxt", *arguments, code=1)
     assert message in said
     assert "iteration" not in said
+    # Nothing has happened that is worth a log.
+    assert "log: snapshots" not in said
+    assert not list(folder.rglob("*.log"))
+
+
+def test_a_log_that_was_there_stays_if_a_run_does_not_begin(folder):
+    (folder / "run.log").write_text("of an earlier run\n")
+    write_solver(folder, net='"none.prototxt"')
+    train("solver.prototxt", "--log", "run.log", code=1)
+    assert (folder / "run.log").read_text().startswith("of an earlier run\n")
+
+
+def test_weights_that_are_not_there_are_told_though_a_snapshot_goes_before_them(folder):
+    write_solver(folder, max_iter=2)
+    train("solver.prototxt", "--weights", "init.caffemodel")
+    more = ("solver.prototxt", "--snapshot", "auto", "--max-iter", 3, "--weights")
+    assert "going on from" in train(*more, "init.caffemodel")
+    assert "none.caffemodel: there is no such file" in train(*more, "init.caffemodel,none.caffemodel", code=1)
+
+
+def test_a_run_that_is_done_writes_its_snapshot_no_second_time(folder):
+    write_solver(folder, max_iter=7, snapshot=5)
+    train("solver.prototxt", "--weights", "init.caffemodel", "--log", "none")
+    files = [folder / f"{PREFIX}_iter_7.{suffix}" for suffix in ("caffemodel", "solverstate")]
+    before = [(file.stat().st_mtime_ns, file.stat().st_ino) for file in files]
+    said = train("solver.prototxt", "--snapshot", "auto", "--log", "none")
+    assert [(file.stat().st_mtime_ns, file.stat().st_ino) for file in files] == before
+    assert "iteration 7 of max_iter 7: nothing is left to train" in said
+    assert ": snapshot " not in said
+    # Under another prefix there is none yet.
+    write_solver(folder, max_iter=7, snapshot_prefix='"snapshots/other"')
+    said = train("solver.prototxt", "--snapshot", f"{PREFIX}_iter_7.solverstate", "--log", "none")
+    assert "iteration 7: snapshot snapshots/other_iter_7.solverstate" in said
 
 
 def test_what_ended_a_run_is_in_its_log(folder):

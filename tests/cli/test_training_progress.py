@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from caffecompat.cli import progress as progress_of_cli
 from caffecompat.cli import training_progress
 from caffecompat.cli.training_progress import TrainingProgress, test_text
 from caffecompat.solver import Score, Step, Test
@@ -117,6 +118,16 @@ for iteration in range(5):
         shown.snapshotted(SimpleNamespace(iteration=3), "a")
 shown.finished(None)
 """
+
+
+def test_where_no_terminal_is_lines_are_whole(clock, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(progress_of_cli, "time", clock)
+    progress = TrainingProgress()
+    progress.started(solver(tests=0))
+    steps(progress, clock, 0, 120)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == "iteration 120/1000, loss 0.5322, rate 0.01, 64 images/s, 7:20 left"
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no terminals of this kind")

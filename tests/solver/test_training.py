@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from caffecompat.errors import UsageError
 from caffecompat.formats import read_solverstate, read_weights
 from caffecompat.formats.solverstate import SolverState
 from caffecompat.schema import caffe_pb2
@@ -138,3 +139,12 @@ def test_a_snapshot_of_the_originals_snapshot_is_it_byte_for_byte(run, tmp_path)
     for kind in ("caffemodel", "solverstate"):
         written = tmp_path / f"final_iter_60.{kind}"
         assert written.read_bytes() == (TRAINING / run / f"final.{kind}").read_bytes()
+
+
+def test_fewer_than_no_iterations(tmp_path):
+    solver, _ = solver_of("sgd_step", tmp_path / "x")
+    with pytest.raises(UsageError, match="a number of iterations of at least 0, got -1"):
+        solver.step(-1)
+    assert solver.step(0) == 0
+    assert solver.iteration == 0
+    solver.close()

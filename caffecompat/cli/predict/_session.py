@@ -18,7 +18,7 @@ from caffecompat.cli.opening import GivenShapes, open_net
 from caffecompat.cli.progress import Progress
 from caffecompat.data.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Item, count_items, find_files, read_items
 from caffecompat.data.preprocessing import Floats, Preprocessing
-from caffecompat.errors import CaffeCompatError, FormatError, UnsupportedError, UsageError
+from caffecompat.errors import CaffeCompatError, FormatError, UsageError
 from caffecompat.net import Net
 
 Arrays = dict[str, np.ndarray[Any, np.dtype[Any]]]
@@ -85,8 +85,7 @@ def open_session(
         rules: phase, level, stages, dialect and ignore_fields.
 
     Raises:
-        UsageError: no weights.
-        UnsupportedError: the device is not here.
+        UsageError: no weights, or the device is not here.
         CaffeCompatError: a file is at fault.
     """
     if weights is None and not random_weights:
@@ -190,9 +189,9 @@ def device_named(name: str) -> torch.device:
     """The device of `--device`.
 
     Raises:
-        UnsupportedError: it is not here.
+        UsageError: it is not here.
     """
     here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not here[name]:
-        raise UnsupportedError(f"--device {name}: there is none here, or this build of torch does not use it")
+        raise UsageError(f"--device {name}: there is none here, or this build of torch does not use it")
     return torch.device(name)

@@ -42,7 +42,12 @@ def read_detection_list(path: Path, root: str) -> list[Entry]:
 
 def read_classification_list(path: Path, root: str) -> list[Entry]:
     """The entries of a list of `image label`; see `data.lists.read_labelled`."""
-    files, labels, _ = read_labelled(path)
+    try:
+        files, labels, _ = read_labelled(path)
+    except FormatError as error:
+        if error.line is not None:
+            error.hint = "where the list names files of boxes, --anno_type detection reads them"
+        raise
     return [
         Entry(name, joined(root, name), int(label), listed=str(label))
         for name, label in zip(files.names, labels, strict=True)
