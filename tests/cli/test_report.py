@@ -76,9 +76,11 @@ def test_confusion_counts_every_box_once(ssd):
 
 
 def test_pictures_are_those_of_the_records(ssd):
-    records = {key: image for key, image, _ in shapes()}
+    # The file of a key such as 00000002_JPEGImages/test_0002.jpg.
+    records = {key.rpartition("/")[2]: image for key, image, _ in shapes()}
     drawn = [figure for figure in ssd.figures if figure[1]]
     assert len(drawn) == 15
+    assert 'title="00000020_JPEGImages/test_0020.jpg">test_0020.jpg<' in ssd.source
     for caption, urls, texts in drawn:
         name, said, key = caption
         shown = picture(urls[0]).astype(int)

@@ -56,6 +56,14 @@ def test_losses_of_any_kind_are_drawn(tmp_path, values):
     assert "inf" not in places
 
 
+@pytest.mark.parametrize(("first", "label"), [(203.7, "loss (logarithmic)"), (2.3, "loss")])
+def test_a_first_loss_far_above_all_others_does_not_flatten_them(tmp_path, first, label):
+    lines = [f"Iteration {n}, loss = {value}" for n, value in enumerate([first, 4, 3, 2, 1.5])]
+    (tmp_path / "run.log").write_text("\n".join(lines))
+    page = report(tmp_path / "page.html", tmp_path / "run.log")
+    assert label in page.texts
+
+
 def test_a_long_log_makes_a_light_page(tmp_path):
     chance = np.random.default_rng(1)
     losses = chance.random(60_000) + 1

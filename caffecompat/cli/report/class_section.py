@@ -9,7 +9,7 @@ from caffecompat.cli.report.markup import Column, Content, Markup, bar, decimals
 from caffecompat.cli.report.matrix import MAX_CLASSES, MAX_PAIRS, matrix, pairs
 from caffecompat.cli.report.names import Names
 from caffecompat.cli.report.page import Section, Tile
-from caffecompat.cli.report.pictures import figure, gallery
+from caffecompat.cli.report.pictures import called, figure, gallery
 from caffecompat.errors import shown
 
 # Of more classes than these the worst have a row.
@@ -82,4 +82,4 @@ def _figure(one: Mistake, names: Names) -> Markup:
     said = f"taken for {names(one.answer)}: {decimals(one.score)}"
     told = f"{names(one.true)} {said}"
     pictures = [one.picture.svg(told)] if one.picture is not None else []
-    return figure(pictures, f"true {names(one.true)}: {decimals(one.true_score)}", said, shown(one.key))
+    return figure(pictures, f"true {names(one.true)}: {decimals(one.true_score)}", said, called(one.key))

@@ -9,6 +9,7 @@ import numpy as np
 from caffecompat.cli.report.chart import Line, chart
 from caffecompat.cli.report.markup import Column, Content, element, number, table
 from caffecompat.cli.report.page import Section, Tile
+from caffecompat.cli.report.scale import WIDE
 from caffecompat.errors import shown
 from caffecompat.solver.log_curves import arrays, output_name, train_losses
 from caffecompat.solver.log_reader import Curve, RunLog
@@ -17,6 +18,8 @@ from caffecompat.solver.log_reader import Curve, RunLog
 MAX_TESTS = 14
 MAX_LISTED = 100
 RATE_HEIGHT = 170
+# The first losses are far above all others, which lie on one line without a logarithmic axis.
+LOSS_WIDE = 20.0
 # Rates fall by steps of ten.
 RATE_WIDE = 9.0
 
@@ -33,8 +36,8 @@ def training_section(logs: Sequence[RunLog]) -> Section:
     parts: list[Content] = []
     for title, lines, label in (("Loss", losses, "loss"), ("Test outputs", scores, "test outputs")):
         if lines:
-            limits = _limits(lines) if lines is scores else None
-            parts += [element("h3", title), chart(lines[: 2 * MAX_TESTS], label=label, limits=limits)]
+            limits, wide = (_limits(lines), WIDE) if lines is scores else (None, LOSS_WIDE)
+            parts += [element("h3", title), chart(lines[: 2 * MAX_TESTS], label=label, limits=limits, wide=wide)]
         if len(lines) > 2 * MAX_TESTS:
             parts.append(element("p", f"{len(lines)} curves, of which {2 * MAX_TESTS} are drawn.", class_="note"))
     if rates:

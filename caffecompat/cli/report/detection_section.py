@@ -12,7 +12,7 @@ from caffecompat.cli.report.markup import Column, Content, Markup, bar, decimals
 from caffecompat.cli.report.matrix import confusion
 from caffecompat.cli.report.names import Names
 from caffecompat.cli.report.page import Section, Tile
-from caffecompat.cli.report.pictures import figure, gallery
+from caffecompat.cli.report.pictures import called, figure, gallery
 from caffecompat.cli.report.scale import Scale
 from caffecompat.detection.average_precision import Detected, mean_of, precision_recall
 from caffecompat.errors import shown
@@ -173,7 +173,7 @@ def _figure(one: Example, names: Names, said: str) -> Markup:
     title = names(one.label)
     told = f"{title}: {said}, on picture {shown(one.key)}"
     pictures = [one.picture.svg(told, one.marks)] if one.picture is not None else []
-    return figure(pictures, title, said, shown(one.key))
+    return figure(pictures, title, said, called(one.key))
 
 
 def _wrong(one: Example, names: Names) -> str:

@@ -15,7 +15,7 @@ from caffecompat.cli.report.markup import Column, Content, Markup, bar, decimals
 from caffecompat.cli.report.matrix import confusion
 from caffecompat.cli.report.names import Names
 from caffecompat.cli.report.page import Section, Tile
-from caffecompat.cli.report.pictures import Pictures, Thumbnail, figure, gallery
+from caffecompat.cli.report.pictures import Pictures, Thumbnail, called, figure, gallery
 from caffecompat.cli.report.ranking import Best
 from caffecompat.cli.report.scores import Scored
 from caffecompat.data.images import Image
@@ -151,4 +151,4 @@ def _figure(one: MapExample) -> Markup:
     pictures = [
         picture.svg(f"{label} of {shown(one.key)}") for picture, label in zip(one.pictures, labels, strict=True)
     ]
-    return figure(pictures, f"{one.share:.1%} right", shown(one.key))
+    return figure(pictures, f"{one.share:.1%} right", called(one.key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from caffecompat.cli.report.markup import Content, Markup, element
 from caffecompat.data.images import Image
 from caffecompat.data.source import Floats
 from caffecompat.data.undoing import Untransformer
-from caffecompat.errors import CaffeCompatError
+from caffecompat.errors import CaffeCompatError, shown
 from caffecompat.graph.spec import BlobKey, Graph, LayerSpec
 from caffecompat.layers.data import DataLayer
 from caffecompat.net import Net
@@ -212,6 +213,12 @@ def figure(pictures: Sequence[Markup], title: str, *lines: Content) -> Markup:
         element("figcaption", element("b", title), *said),
         class_="pair" if len(pictures) > 1 else None,
     )
+
+
+def called(key: str) -> Content:
+    """What an item is called: of a path the file, and all of it to whoever points there."""
+    name = re.split(r"[/\\]", key)[-1]
+    return element("span", shown(name), title=shown(key)) if name not in ("", key) else shown(key)
 
 
 def gallery(figures: Iterable[Markup]) -> Markup:
