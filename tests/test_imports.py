@@ -27,6 +27,7 @@ ROOMS = (
     "export",
     "zoo",
     "pycaffe",
+    "cv2dnn",
     "cli",
 )
 # These stand side by side.
