@@ -6,7 +6,12 @@ It has the public surface of the original's pycaffe, that of the SSD branch and 
 
 from caffecompat import __version__ as __version__
 from caffecompat.layers import registered as _registered
+from caffecompat.netspec import NetSpec as NetSpec
+from caffecompat.netspec import layers as layers
+from caffecompat.netspec import params as params
+from caffecompat.netspec import to_proto as to_proto
 from caffecompat.pycaffe import io as io
+from caffecompat.pycaffe import proto as proto
 from caffecompat.pycaffe._installing import install as install
 from caffecompat.pycaffe._log import init_log as init_log
 from caffecompat.pycaffe._log import log as log
@@ -34,6 +39,8 @@ from caffecompat.pycaffe._state import set_solver_rank as set_solver_rank
 from caffecompat.pycaffe._state import solver_count as solver_count
 from caffecompat.pycaffe._state import solver_rank as solver_rank
 from caffecompat.pycaffe._timer import Timer as Timer
+from caffecompat.pycaffe.classifier import Classifier as Classifier
+from caffecompat.pycaffe.detector import Detector as Detector
 
 TimerI = Timer
 
