@@ -3,10 +3,10 @@
     python benchmarks/pycaffe.py [--nets LeNet VGG-16 SSD300] [--threads 2 1] [--pairs 15]
 
 "TEST": a pass of which no gradients are kept, beside the module under `torch.no_grad()`; the bar is 1.05. "gradients
-kept": a pass forward in phase TRAIN, beside the module with autograd's graph; the bar is 1.15. "and backward": the same
-and the pass backward, for the record: pycaffe leaves a diff in every blob. The calls are interleaved, and medians of the
-pairs' ratios printed. SSD300 is the published deploy net, in the phase TEST alone, and left out where the file is not
-there.
+kept": a pass forward in phase TRAIN, beside the module with autograd's graph; the bar is 1.15. "and backward": the
+same and the pass backward, for the record: pycaffe leaves a diff in every blob. The calls are interleaved, and medians
+of the pairs' ratios printed. SSD300 is the published deploy net, in the phase TEST alone; it is left out where the file
+is not there.
 """
 
 from __future__ import annotations

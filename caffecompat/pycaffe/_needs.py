@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from caffecompat.graph.spec import BlobKey, Graph, LayerSpec
 
-# Loss layers whose second bottom has a gradient as well.
-_BOTH_BOTTOMS = ("EuclideanLoss", "ContrastiveLoss")
+# Bottoms that force_backward gives no gradient, where it is not the second of a loss layer.
+_NEVER = {"RNN": 1, "LSTM": 1, "LSTMUnit": 2, "ContrastiveLoss": 2, "EuclideanLoss": None, "SmoothL1Loss": None}
 
 
 class Need(NamedTuple):
@@ -66,5 +66,5 @@ def _without_loss(graph: Graph, found: list[Need]) -> None:
 
 
 def _forced(spec: LayerSpec, need: Need) -> tuple[bool, ...]:
-    forced = (not spec.row.loss or index != 1 or spec.type in _BOTH_BOTTOMS for index in range(len(spec.bottoms)))
-    return tuple(wanted or own for wanted, own in zip(need.bottoms, forced, strict=True))
+    never = _NEVER.get(spec.type, 1 if spec.row.loss else None)
+    return tuple(wanted or index != never for index, wanted in enumerate(need.bottoms))
