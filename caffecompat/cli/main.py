@@ -19,6 +19,7 @@ from caffecompat.cli.lazy import LazyGroup
 ARGUMENTS = "caffecompat.arguments"
 
 COMMANDS = {
+    "caffe": "Run train, test, time or device_query with the flags of Caffe's own program.",
     "classify": "Name what images show: the best classes with their scores.",
     "convert": "Turn a prototxt and its weights into what PyTorch and Caffe load.",
     "data": "Make databases of images, look into them, compute their means.",
@@ -33,8 +34,10 @@ COMMANDS = {
     "report": "Show a training run, and what its net finds, as one HTML page.",
     "run": "Pass images or arrays through a net and show or save its outputs.",
     "segment": "Label every pixel of images.",
+    "shim": "Write a tree in which scripts find build/tools/caffe and python/caffe.",
     "test": "Score a net on its own data: outputs and loss, averaged over batches.",
     "time": "Measure a net layer by layer, forward and backward.",
+    "tool": "Run one of Caffe's other programs by its name: convert_imageset, convert_annoset, ...",
     "train": "Train a net as a solver says.",
     "upgrade": "Write old prototxts and weights in today's form.",
 }

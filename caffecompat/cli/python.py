@@ -16,9 +16,16 @@ if TYPE_CHECKING:
 @click.command("python", context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
 @click.option("--py2", "python2", is_flag=True, help="Take the script, and modules beside it, for Python 2's.")
 @click.option("--show-translation", is_flag=True, help="Show on stderr which lines of Python 2 become what.")
+@click.option(
+    "--dialect",
+    type=click.Choice(["ssd", "bvlc"]),
+    default="ssd",
+    show_default=True,
+    help="The Caffe whose rules count where the two differ.",
+)
 @click.argument("script")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def command(script: str, arguments: tuple[str, ...], *, python2: bool, show_translation: bool) -> int:
+def command(script: str, arguments: tuple[str, ...], *, python2: bool, show_translation: bool, dialect: str) -> int:
     """Run SCRIPT, which was written for Caffe, as `python SCRIPT ARGUMENTS...` did: `import caffe` works.
 
     A script of Python 2, and modules of Python 2 beside it, are translated on the fly; no file is touched. What
@@ -26,6 +33,11 @@ def command(script: str, arguments: tuple[str, ...], *, python2: bool, show_tran
     input.
     """
     from caffecompat.legacy.running import run_script
+
+    if dialect != "ssd":
+        from caffecompat.pycaffe import set_dialect
+
+        set_dialect(dialect)
 
     return run_script(script, arguments, python2=python2, told=_show if show_translation else lambda source: None)
 
