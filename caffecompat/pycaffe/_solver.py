@@ -51,13 +51,13 @@ class _Taped(base.Solver):
         options = Options(dialect=STATE.dialect, device=str(device()), visible=True)
         with python_layers(find_python_layer):
             super().__init__(parsed, options=options, listeners=[_Stderr()])
+        for net in (self.net, *self.test_nets):
+            self._taped[id(net)] = Net.of(net)
         if not parsed.message.snapshot_diff:
             keep_steps(self.update)
 
     def taped(self, net: core.Net) -> Net:
         """One of the nets, as pycaffe shows it."""
-        if id(net) not in self._taped:
-            self._taped[id(net)] = Net.of(net)
         return self._taped[id(net)]
 
     def train_pass(self) -> float:
