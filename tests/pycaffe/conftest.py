@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from caffecompat.legacy.drop_in import uninstall
 from tests.support import REFERENCE
 
 
@@ -26,3 +27,10 @@ def write(tmp_path):
         return str(path)
 
     return write
+
+
+@pytest.fixture(autouse=True)
+def no_caffe_left_behind():
+    """Building a net with Python layers installs `import caffe`, which other tests do not expect."""
+    yield
+    uninstall()
