@@ -242,7 +242,10 @@ class Workers(Group):
         if isinstance(error, CaffeCompatError):
             error.told = told
             if self.rank == 0:
-                others = sorted(item for item in self._watch.causes(ECHO).items() if item[1] != str(error))
+                # What all found at once is told once, though each adds records of its own.
+                own = str(error).partition("\n")[0]
+                told_by = self._watch.causes(ECHO).items()
+                others = sorted(item for item in told_by if item[1].partition("\n")[0] != own)
                 lines = [f"worker {rank}: {text}" for rank, text in others[:1]]
                 if others[1:]:
                     lines.append(f"other errors of workers {', '.join(str(rank) for rank, _ in others[1:])}")

@@ -199,11 +199,13 @@ def not_finite(solver: Solver, loss: float) -> None:
     """
     failed = solver.guard.failed
     what = f"the loss is {number(loss)} at iteration {solver.iteration}"
+    elsewhere = solver.group.greatest(int(failed is not None))
     if failed is None:
-        # The sum of finite losses, or that of another process.
-        where = f"this one of {solver.group.world} processes" if solver.group.world > 1 else "its passes"
-        error = NotFiniteError(f"{what}; the losses of {where} are finite")
-        _stop_or_skip(solver, error, batches_of(solver.net), [])
+        # The sum of finite losses, or that of another process, which knows more of it.
+        where = "that of another process" if elsewhere else "their sum"
+        error = NotFiniteError(f"{what}; the losses of its passes are finite, {where} is not")
+        batches = {} if elsewhere else batches_of(solver.net)
+        _stop_or_skip(solver, error, batches, [], known_elsewhere=bool(elsewhere))
         return
     passes = solver.param.iter_size
     if passes > 1:
@@ -246,8 +248,10 @@ def _label_causes(net: Net, layer: str | None) -> list[str]:
     return found + [cause for each in boxes for cause in label_causes(each)]
 
 
-def _stop_or_skip(solver: Solver, error: NotFiniteError, batches: Batches, found: Sequence[str]) -> None:
-    """Raise the error, or tell of it and count."""
+def _stop_or_skip(
+    solver: Solver, error: NotFiniteError, batches: Batches, found: Sequence[str], *, known_elsewhere: bool = False
+) -> None:
+    """Raise the error, or tell of it and count; where another process knows what it is, that one's error is raised."""
     guard = solver.guard
     error.iteration, error.causes = solver.iteration, tuple(found)
     error.keys = tuple(key for batch in batches.values() for key in batch.keys)
@@ -260,6 +264,9 @@ def _stop_or_skip(solver: Solver, error: NotFiniteError, batches: Batches, found
             solver.say(f"Update skipped ({guard.skipped} so far): {error.message}{place}{keys}", "faults.py:1")
             return
         error.message = f"the last of {guard.in_a_row} updates in a row that were skipped: {error.message}"
+    if known_elsewhere:
+        # It takes no part in this, and its end is the end of the wait.
+        solver.group.mean(0.0)
     _add_records(error, batches, found[:MAX_CAUSES])
     raise error
 

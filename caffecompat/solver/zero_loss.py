@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
-from caffecompat.errors import CaffeCompatError, shown
+from caffecompat.errors import CaffeCompatError, CaffeCompatWarning, shown
 from caffecompat.net import Net, Outputs
 from caffecompat.solver.box_causes import USUAL, weights_causes, zero_causes
 from caffecompat.solver.box_evidence import evidence
@@ -33,7 +34,7 @@ class ZeroLossError(CaffeCompatError):
 
 
 class ZeroLosses:
-    """Counts in how many iterations in a row each MultiBoxLoss of a net was 0.
+    """Counts in how many iterations in a row each MultiBoxLoss of a net was 0, in this process.
 
     Args:
         net: the net.
@@ -46,6 +47,7 @@ class ZeroLosses:
         self._alone = len(specs) == 1
         self._other: set[int] = set()
         self._counts = dict.fromkeys(self._watched, 0)
+        self._told: set[int] = set()
 
     def begin(self) -> None:
         """An iteration begins."""
@@ -68,15 +70,28 @@ class ZeroLosses:
         """The passes of an iteration are done.
 
         Args:
-            group: the processes that train together; a loss counts as 0 if it is in all of them.
+            group: the processes that train together; a loss counts as 0 if it is in all of them. Where it is in some,
+                the others learn, as one process does whose other passes of an iteration have boxes: a warning.
 
         Returns:
             The name of a layer whose loss was 0 in `MAX_ZERO` iterations in a row.
         """
-        for place in self._watched:
-            self._counts[place] = 0 if group.mean(float(place in self._other)) else self._counts[place] + 1
-        late = [place for place, count in self._counts.items() if count >= MAX_ZERO]
-        return self._watched[late[0]].name if late else None
+        late = []
+        for place, spec in self._watched.items():
+            self._counts[place] = 0 if place in self._other else self._counts[place] + 1
+            if group.greatest(self._counts[place]) < MAX_ZERO:
+                continue
+            if -group.greatest(-self._counts[place]) >= MAX_ZERO:
+                late.append(spec.name)
+            elif place not in self._told and group.rank == 0:
+                self._told.add(place)
+                warnings.warn(
+                    f'"{shown(spec.tops[0].name)}" is 0 in some of the {group.world} processes for {MAX_ZERO} '
+                    "iterations in a row: no box counts in the records that they read",
+                    CaffeCompatWarning,
+                    stacklevel=2,
+                )
+        return late[0] if late else None
 
 
 def zero_loss(solver: Solver, name: str) -> ZeroLossError:

@@ -351,6 +351,12 @@ class Two(Group):
 
     def __init__(self) -> None:
         self.runs = 0
+        self.asked = 0
+
+    def greatest(self, value: int) -> int:
+        # Asked in turn which process has a loss that is not finite, and what the processes are to do.
+        self.asked += 1
+        return 1 if self.asked % 2 else value
 
     def run(self, net: Any) -> Any:
         self.runs += 1
@@ -371,7 +377,11 @@ def test_no_process_leaves_a_pass_out(tmp_path):
 
 def test_a_process_stops_with_another(root):
     error = failure(make(root, DATA + CLASSIFIER, group=Two()))
-    assert error.message == "the loss is nan at iteration 0; the losses of this one of 2 processes are finite"
+    assert error.message == (
+        "the loss is nan at iteration 0; the losses of its passes are finite, that of another process is not"
+    )
+    # The records are of the other one.
+    assert error.hint is None
     solver = make(root, DATA + CLASSIFIER, group=Two(), on_nan="skip")
     solver.step(2)
     solver.close()
