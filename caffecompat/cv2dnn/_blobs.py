@@ -34,11 +34,14 @@ def blob_in(blob: Array, scale: float, mean: float | Sequence[float]) -> Tensor:
     if array.dtype.kind not in "fiub" or array.size == 0:
         raise UsageError(f"setInput expects numbers, got an array of {array.dtype} and shape {array.shape}")
     values = np.array(array, dtype=np.float32, order="C")
-    means = [float(value) for value in np.ravel(mean)]
+    try:
+        factor, means = float(scale), [float(value) for value in np.ravel(mean)]
+    except (TypeError, ValueError):
+        raise UsageError(f"expected numbers as scale and mean, got {quoted(scale)} and {quoted(mean)}") from None
     if any(means):
         values -= _by_channel(means, values.shape)
-    if scale != 1.0:
-        values *= np.float32(scale)
+    if factor != 1.0:
+        values *= np.float32(factor)
     return torch.from_numpy(values)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from math import prod
 from typing import cast
@@ -20,18 +21,29 @@ LayerShapes = tuple[tuple[Array, ...], ...]
 InputShapes = Sequence[int] | Sequence[Sequence[int]]
 
 
+def as_shape(sizes: object) -> Shape:
+    """A shape from a list or an array of sizes.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    try:
+        return tuple(operator.index(size) for size in cast(Sequence[int], sizes))
+    except TypeError:
+        raise UsageError(f"expected a shape, got {quoted(sizes)}") from None
+
+
 def input_shapes(imported: Imported, given: InputShapes) -> dict[str, Shape]:
     """The shapes of the inputs by name, from one shape or a list of them in the order of the inputs.
 
     Raises:
         UsageError: these are no shapes, or more than there are inputs.
     """
-    try:
-        single = all(isinstance(size, (int, np.integer)) for size in given)
-        several = [cast(Sequence[int], given)] if single else cast(Sequence[Sequence[int]], given)
-        shapes = [tuple(int(size) for size in shape) for shape in several]
-    except TypeError:
-        raise UsageError(f"expected a shape or a list of shapes, got {quoted(given)}") from None
+    if not isinstance(given, Iterable):
+        raise UsageError(f"expected a shape or a list of shapes, got {quoted(given)}")
+    listed = list(given)
+    single = all(isinstance(size, (int, np.integer)) for size in listed)
+    shapes = [as_shape(shape) for shape in ([listed] if single else listed)]
     names = [key.name for key in imported.graph.inputs]
     if len(shapes) > len(names):
         raise UsageError(f"expected at most {len(names)} shapes, one for each input, got {len(shapes)}")

@@ -72,6 +72,8 @@ class Imported:
             if layer not in self.ids:
                 raise UsageError(f"the net has no layer {quoted(layer)}", hint=self._advice(layer))
             return self.ids[layer]
+        if not isinstance(layer, (int, np.integer)):
+            raise UsageError(f"expected the id or the name of a layer, got {quoted(layer)}")
         number = int(layer)
         if not 0 <= number <= len(self.layers):
             raise UsageError(f"the net has no layer of id {number}; ids are 0 to {len(self.layers)}")
@@ -91,8 +93,11 @@ def import_net(prototxt: Source, weights: Source | None) -> Imported:
     """Read a net and its weights; what is not `str` or a path is the bytes of a file.
 
     Raises:
+        UsageError: an argument is neither, or there is no prototxt.
         CaffeCompatError: a file cannot be read, the layers make no net.
     """
+    if _is_empty(prototxt):
+        raise UsageError("expected a prototxt, got nothing", hint="readNetFromCaffe(prototxt, caffemodel)")
     if isinstance(prototxt, (str, os.PathLike)):
         parsed = read_net(prototxt)
     else:
@@ -127,7 +132,7 @@ def _numbered(name: str, seen: dict[str, int]) -> str:
 
 
 def _is_empty(source: Source) -> bool:
-    return not isinstance(source, os.PathLike) and len(source) == 0
+    return isinstance(source, (str, bytes, bytearray, memoryview, np.ndarray)) and len(source) == 0
 
 
 def _bytes(source: Buffer, what: str) -> bytes:

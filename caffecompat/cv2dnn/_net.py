@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from time import perf_counter_ns
+from collections.abc import Iterable, Sequence
+from typing import overload
 
 import cv2
 import numpy as np
@@ -20,36 +20,22 @@ from caffecompat.cv2dnn._errors import cv2_errors
 from caffecompat.cv2dnn._importer import INPUT_NAME, INPUT_TYPE, Imported
 from caffecompat.cv2dnn._layer import Layer
 from caffecompat.cv2dnn._nets import Array, Nets
+from caffecompat.cv2dnn._passes import images_of, run
 from caffecompat.errors import UsageError, did_you_mean, quoted
 from caffecompat.formats import atomic_write
 from caffecompat.graph import BlobKey, LayerSpec, Shape
-from caffecompat.layers.base import Layer as Module
-from caffecompat.net import Net as CaffeNet
 
 LayerId = int | str
+Names = list[str] | tuple[str, ...]
 
 
-class _Clock:
-    """The hooks of a pass that reads the clock after each layer."""
-
-    def __init__(self) -> None:
-        self.spent: dict[int, int] = {}
-        self._last = perf_counter_ns()
-
-    def before(self, index: int, layer: Module, bottoms: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return bottoms
-
-    def after(
-        self, index: int, layer: Module, bottoms: tuple[Tensor, ...], tops: tuple[Tensor, ...]
-    ) -> tuple[Tensor, ...]:
-        now = perf_counter_ns()
-        self.spent[index], self._last = now - self._last, now
-        return tops
-
-
-def _images(net: CaffeNet, spec: LayerSpec) -> int:
-    """How many images a layer sees: the first size of its first bottom."""
-    return net.blob_shapes[spec.bottoms[0]][0] if spec.bottoms and net.blob_shapes[spec.bottoms[0]] else 1
+def _strings(names: object) -> list[str]:
+    if not isinstance(names, Iterable) or isinstance(names, str):
+        raise UsageError(f"expected a list of names, got {quoted(names)}")
+    listed = list(names)
+    if not all(isinstance(name, str) for name in listed):
+        raise UsageError(f"expected names, got {quoted(listed)}")
+    return listed
 
 
 class Net:
@@ -104,7 +90,7 @@ class Net:
     @cv2_errors()
     def setInputShape(self, inputName: str, shape: Sequence[int]) -> None:
         """State the shape of an input that is not set yet."""
-        self._shapes[self._input(inputName)] = tuple(int(size) for size in shape)
+        self._shapes[self._input(inputName)] = costs.as_shape(shape)
 
     @cv2_errors()
     def setInputsNames(self, inputBlobNames: Sequence[str]) -> None:
@@ -114,9 +100,10 @@ class Net:
             UsageError: there are fewer inputs.
         """
         names = [key.name for key in self._imported.graph.inputs]
-        if len(inputBlobNames) > len(names):
-            raise UsageError(f"the net has {len(names)} inputs, got {len(inputBlobNames)} names")
-        self._input_names = dict(zip(inputBlobNames, names, strict=False))
+        given = _strings(inputBlobNames)
+        if len(given) > len(names):
+            raise UsageError(f"the net has {len(names)} inputs, got {len(given)} names")
+        self._input_names = dict(zip(given, names, strict=False))
 
     def _input(self, name: str) -> str:
         if not name and self._imported.graph.inputs:
@@ -129,10 +116,17 @@ class Net:
             )
         return self._input_names[name]
 
+    @overload
+    def forward(self, outputName: str = "") -> Array: ...
+
+    @overload
+    def forward(self, outputName: Names) -> tuple[Array, ...]: ...
+
+    @overload
+    def forward(self, *, outBlobNames: Names) -> tuple[Array, ...]: ...
+
     @cv2_errors()
-    def forward(
-        self, outputName: str | Sequence[str] = "", *, outBlobNames: Sequence[str] | None = None
-    ) -> Array | tuple[Array, ...]:
+    def forward(self, outputName: str | Names = "", *, outBlobNames: Names | None = None) -> Array | tuple[Array, ...]:
         """Run the net up to a layer, or to the last of several.
 
         Args:
@@ -146,27 +140,23 @@ class Net:
             UsageError: there is no such layer, or an input that it needs was not set.
             CaffeCompatError: the weights or the inputs do not fit the net.
         """
-        names = outputName if outBlobNames is None else outBlobNames
-        single = isinstance(names, str)
-        found = self._run([names] if isinstance(names, str) else list(names) or [""])
-        firsts = tuple(tops[0] for tops in found)
-        return firsts[0] if single else firsts
+        names = (outputName or "") if outBlobNames is None else outBlobNames
+        if isinstance(names, str):
+            return self._run([names])[0][0]
+        return tuple(tops[0] for tops in self._run(_strings(names) or [""]))
 
     @cv2_errors()
     def forwardAndRetrieve(self, outBlobNames: Sequence[str]) -> tuple[tuple[Array, ...], ...]:
         """As `forward` for a list, with all tops of each layer."""
-        return self._run(list(outBlobNames))
+        return self._run(_strings(outBlobNames))
 
     def _run(self, names: list[str]) -> tuple[tuple[Array, ...], ...]:
         layers = [self._giving(name) for name in names]
         end = 1 + max(spec.index for spec, _ in layers)
         env = self._fed(end)
         net = self._nets.net({**self._shapes, **{name: tuple(value.shape) for name, value in self._inputs.items()}})
-        clock = _Clock()
-        with torch.inference_mode():
-            net.run(env, end=end, hooks=clock, keep={key for _, tops in layers for key in tops})
-        self._spent = clock.spent
-        return tuple(tuple(blob_out(spec, env[key], _images(net, spec)) for key in tops) for spec, tops in layers)
+        self._spent = run(net, env, end, {key for _, tops in layers for key in tops})
+        return tuple(tuple(blob_out(spec, env[key], images_of(net, spec)) for key in tops) for spec, tops in layers)
 
     def _giving(self, name: str) -> tuple[LayerSpec, tuple[BlobKey, ...]]:
         """The layer of this name, or the last one, and its tops."""
@@ -268,8 +258,8 @@ class Net:
     def _blobs(self, layer: LayerId, index: int) -> list[Array]:
         found = self.getLayer(layer)
         blobs = found.blobs
-        if not 0 <= index < len(blobs):
-            raise UsageError(f"layer {quoted(found.name)} has {len(blobs)} blobs, there is no blob {index}")
+        if not isinstance(index, (int, np.integer)) or not 0 <= index < len(blobs):
+            raise UsageError(f"layer {quoted(found.name)} has {len(blobs)} blobs, there is no blob {quoted(index)}")
         return blobs
 
     # --- costs

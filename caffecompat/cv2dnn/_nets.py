@@ -13,10 +13,11 @@ import numpy.typing as npt
 import torch
 
 from caffecompat.cv2dnn._importer import Imported
-from caffecompat.errors import CaffeCompatWarning, UsageError, WeightsError, shown
+from caffecompat.errors import CaffeCompatWarning, UsageError, WeightsError, quoted, shown
 from caffecompat.formats import Weights
 from caffecompat.graph.spec import LayerSpec, Shape
 from caffecompat.layers.base import Layer
+from caffecompat.layers.data import DataLayer
 from caffecompat.net import Net
 
 # Nets of as many shapes are kept; each holds little, for the weights are the same memory.
@@ -88,11 +89,16 @@ class Nets:
         return Net(self._graph, shapes)
 
     def _with_weights(self, net: Net) -> Net:
-        if self._weights is not None:
-            given = {self._graph.layers[index].name for index in self._given}
-            net.copy_from(replace(self._weights, layers=tuple(x for x in self._weights.layers if x.name not in given)))
-        for index, arrays in self._given.items():
-            _give(net.layers[index], arrays)
+        try:
+            if self._weights is not None:
+                given = {self._graph.layers[index].name for index in self._given}
+                kept = tuple(layer for layer in self._weights.layers if layer.blobs and layer.name not in given)
+                net.copy_from(replace(self._weights, layers=kept))
+            for index, arrays in self._given.items():
+                _give(net.layers[index], arrays)
+        except WeightsError as error:
+            error.hint = _other_size(net) or error.hint
+            raise
         self._fill(net, self._weights)
         return net
 
@@ -123,6 +129,16 @@ def _as_opencv(spec: LayerSpec, arrays: list[Array]) -> list[Array]:
         shapes = [(spec.message.inner_product_param.num_output, -1), (1, -1)]
         arrays = [array.reshape(shape) for array, shape in zip(arrays, shapes, strict=False)]
     return [np.array(array.reshape(-1, 1) if array.ndim == 1 else array, order="C") for array in arrays]
+
+
+def _other_size(net: Net) -> str | None:
+    """What to say where an input is not of the size that the prototxt states; the number of images is free."""
+    for layer in net.layers:
+        for name, stated in layer.declared.items() if isinstance(layer, DataLayer) else ():
+            shape = net.blob_shapes[net.graph.last[name]]
+            if shape[1:] != stated[1:]:
+                return f"the prototxt states input {quoted(name)} of shape {stated}, it was set with {shape}"
+    return None
 
 
 def _give(layer: Layer, arrays: list[Array]) -> None:

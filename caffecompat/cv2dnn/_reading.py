@@ -63,7 +63,7 @@ def readNet(*args: Any, **kwargs: Any) -> Any:
         return readNetFromCaffe(given.get("bufferConfig", b""), given.get("bufferModel", b""))
     if buffers:
         return _opencv_read_net(*args, **kwargs)
-    model, config = (os.fspath(given.get(name, "")) for name in ("model", "config"))
+    model, config = (os.fspath(given.get(name) or "") for name in ("model", "config"))
     if not is_caffe(model, config, given.get("framework", "")):
         return _opencv_read_net(*args, **kwargs)
     return readNetFromCaffe(*in_order(model, config))

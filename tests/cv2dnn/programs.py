@@ -49,6 +49,8 @@ _FACE = Model(
 MODELS = {
     "lenet": _shared("lenet_v1", "lenet.prototxt", "lenet_iter_10000.caffemodel", (2, 1, 28, 28), (5, 1, 28, 28)),
     "cifar10_quick": _shared(_QUICK, "cifar10_quick.prototxt", "cifar10_quick_iter_5000", (3, 3, 32, 32)),
+    "cifar10_quick_10": _shared(_QUICK, "cifar10_quick.prototxt", "cifar10_quick_iter_10", (1, 3, 32, 32)),
+    "cifar10_quick_4000": _shared(_QUICK, "cifar10_quick.prototxt", "cifar10_quick_iter_4000", (1, 3, 32, 32)),
     "det1": _shared("mtcnn", "det1.prototxt", "det1.caffemodel", (1, 3, 56, 40), (2, 3, 12, 12)),
     "det2": _shared("mtcnn", "det2.prototxt", "det2.caffemodel", (4, 3, 24, 24)),
     "det3": _shared("mtcnn", "det3.prototxt", "det3.caffemodel", (2, 3, 48, 48)),

@@ -36,7 +36,7 @@ def model(name):
 def importer():
     """A `cv2.dnn` into which the importer was installed; afterwards it is as before."""
     before = dict(vars(cv2.dnn))
-    cv2dnn.install()
+    cv2dnn.install(replace=hasattr(cv2.dnn, "readNetFromCaffe"))
     yield cv2.dnn
     for name in vars(cv2.dnn).keys() - before.keys():
         delattr(cv2.dnn, name)
