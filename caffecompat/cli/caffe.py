@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from caffecompat.cli.errors import tell
-from caffecompat.errors import UnsupportedError, UsageError, quoted
+from caffecompat.errors import UnsupportedError, UsageError, quoted, shown
 
 USAGE = """\
 Usage: caffecompat caffe <command> <flags>
@@ -55,19 +55,24 @@ def command(arguments: tuple[str, ...]) -> None:
     from caffecompat.cli.tools.gflags import parse, switches_of
 
     action = next((argument for argument in arguments if argument in ACTIONS), None)
+    if action is None and arguments and not arguments[0].startswith("-"):
+        raise _no_action(arguments[0])
     more = {} if action in (None, "device_query") else switches_of(command_of(str(action)))
     given = parse(arguments, {**more, **FLAGS})
     if given.help or not arguments:
         click.echo(USAGE)
         return
     if len(given.names) != 1 or action is None:
-        got = " ".join(given.names) or "none"
-        raise UsageError(f"expected one action, of {', '.join(sorted(ACTIONS))}; got {quoted(got)}")
+        raise _no_action(" ".join(given.names))
     from caffecompat.cli.tools.glog import as_glog
 
     with as_glog(PLACE):
         # What means the same to all commands, and options of our own.
         ACTIONS[action](given.flags, given.options(*(set(FLAGS) - {"level", "stage"})))
+
+
+def _no_action(got: str) -> UsageError:
+    return UsageError(f"expected one action, of {', '.join(sorted(ACTIONS))}; got {quoted(got) if got else 'none'}")
 
 
 def _needed(flags: Mapping[str, str], name: str, what: str) -> str:
@@ -145,7 +150,7 @@ def _time(flags: Mapping[str, str], others: list[str]) -> None:
     tell("Average time per layer: ")
     for layer in found["layers"]:
         for way in ("forward", "backward"):
-            tell(f"{layer['name']:>10}\t{way}: {layer[f'{way}_ms']:.6g} ms.")
+            click.echo(f"{shown(layer['name']):>10}\t{way}: {layer[f'{way}_ms']:.6g} ms.")
     tell(f"Average Forward pass: {found['forward_ms']:.6g} ms.")
     tell(f"Average Backward pass: {found['backward_ms']:.6g} ms.")
     tell(f"Average Forward-Backward: {found['forward_backward_ms']:.6g} ms.")

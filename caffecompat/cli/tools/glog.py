@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TextIO
 
+from caffecompat.errors import printable
 from caffecompat.solver.log import glog_line
 
 _LINE = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ \S+\] ")
@@ -26,8 +27,9 @@ class _Glog(io.TextIOBase):
         """Write text; a line appears when it is whole."""
         *lines, self._rest = (self._rest + text).split("\n")
         for line in filter(str.strip, lines):
-            whole = line if _LINE.match(line) else glog_line(line.rstrip(), self._place)
-            self._stream.write(whole + "\n")
+            # Tabs stay: they are the table of `caffe time`.
+            text_of = "\t".join(map(printable, line.rstrip().split("\t")))
+            self._stream.write(line + "\n" if _LINE.match(line) else f"{glog_line('', self._place)}{text_of}\n")
             self._stream.flush()
         return len(text)
 
