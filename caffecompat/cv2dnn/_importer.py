@@ -16,7 +16,7 @@ from caffecompat.errors import FormatError, UnsupportedError, UsageError, contex
 from caffecompat.formats import Weights, parse_net, read_net, read_weights
 from caffecompat.formats.caffemodel import parse_caffemodel
 from caffecompat.formats.weight_files import HDF5_MAGIC, refuse_others
-from caffecompat.graph import BlobKey, Graph, LayerSpec, build_graph
+from caffecompat.graph import BlobKey, Graph, LayerSpec, Shape, build_graph
 from caffecompat.net.meanings import state_meanings
 
 INPUT_NAME = "_input"
@@ -52,6 +52,7 @@ class Imported:
         layers: the layer of id 1, of id 2, and so on.
         ids: id by name; where a Convolution's name in the prototxt is nobody else's, it counts, too (OpenCV before
             4.4 had that name).
+        stated: the shapes of inputs that the prototxt states, by blob name.
     """
 
     def __init__(self, graph: Graph, weights: Weights | None) -> None:
@@ -61,6 +62,7 @@ class Imported:
         self.ids = {INPUT_NAME: 0, **{layer.name: number for number, layer in enumerate(self.layers, 1)}}
         for number, layer in enumerate(self.layers, 1):
             self.ids.setdefault(layer.spec.name, number)
+        self.stated = dict(_stated(graph))
 
     def find(self, layer: int | str) -> int:
         """The id of a layer that is given by id or name.
@@ -122,6 +124,13 @@ def _layers(graph: Graph) -> Iterator[ImportedLayer]:
                 yield ImportedLayer(name, type_name, spec, (top,))
         else:
             yield ImportedLayer(_numbered(spec.name, seen), type_name, spec, spec.tops)
+
+
+def _stated(graph: Graph) -> Iterator[tuple[str, Shape]]:
+    for spec in graph.layers:
+        shapes = spec.message.input_param.shape
+        for top, shape in zip(spec.tops, list(shapes) * len(spec.tops) if len(shapes) == 1 else shapes, strict=False):
+            yield top.name, tuple(shape.dim)
 
 
 def _numbered(name: str, seen: dict[str, int]) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from math import prod
 from typing import overload
 
 import cv2
@@ -77,7 +78,8 @@ class Net:
         """Give an input for the passes to come, copied, as (blob - mean) * scalefactor.
 
         Args:
-            blob: an array of any real type and any shape; the net is reshaped for it in the next pass.
+            blob: an array of any real type and any shape; the net is reshaped for it in the next pass. One axis of
+                as many values as the prototxt states has that shape: `im_info` of Faster R-CNN is set so.
             name: the blob's name; "" means the first input.
             scalefactor: multiplies it.
             mean: one value for each of at most four channels (axis 1).
@@ -85,7 +87,9 @@ class Net:
         Raises:
             UsageError: the net has no such input, or it is no array of real numbers.
         """
-        self._inputs[self._input(name)] = blob_in(blob, scalefactor, mean)
+        top, value = self._input(name), blob_in(blob, scalefactor, mean)
+        stated = self._imported.stated.get(top, value.shape)
+        self._inputs[top] = value.reshape(stated) if value.ndim == 1 and value.numel() == prod(stated) else value
 
     @cv2_errors()
     def setInputShape(self, inputName: str, shape: Sequence[int]) -> None:
@@ -210,7 +214,7 @@ class Net:
             UsageError: there is none.
         """
         number = self._imported.find(layerId)
-        return Layer(self._imported.layers[number - 1] if number else None, self._nets)
+        return Layer(self._imported.layers[number - 1] if number else None, self._nets, list(self._input_names))
 
     @cv2_errors()
     def getLayerTypes(self) -> tuple[str, ...]:

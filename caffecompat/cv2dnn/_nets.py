@@ -14,10 +14,8 @@ import torch
 
 from caffecompat.cv2dnn._importer import Imported
 from caffecompat.errors import CaffeCompatWarning, UsageError, WeightsError, quoted, shown
-from caffecompat.formats import Weights
 from caffecompat.graph.spec import LayerSpec, Shape
 from caffecompat.layers.base import Layer
-from caffecompat.layers.data import DataLayer
 from caffecompat.net import Net
 
 # Nets of as many shapes are kept; each holds little, for the weights are the same memory.
@@ -97,17 +95,17 @@ class Nets:
             for index, arrays in self._given.items():
                 _give(net.layers[index], arrays)
         except WeightsError as error:
-            error.hint = _other_size(net) or error.hint
+            error.hint = _other_size(net, self.imported.stated) or error.hint
             raise
-        self._fill(net, self._weights)
+        self._fill(net)
         return net
 
-    def _fill(self, net: Net, weights: Weights | None) -> None:
+    def _fill(self, net: Net) -> None:
         """Fill what no weights were given for, as Caffe does, once for the nets of all shapes."""
         unfilled = [layer for layer in net.layers if layer.unfilled]
         if not unfilled:
             return
-        if weights is None:
+        if self._weights is None:
             raise unfilled[0].error(
                 "it has no weights",
                 hint=f"give the .caffemodel, or set getLayer({unfilled[0].spec.name!r}).blobs",
@@ -116,7 +114,7 @@ class Nets:
         net.fill()
         names = ", ".join(shown(layer.spec.name) for layer in unfilled)
         warnings.warn(
-            f"{weights.file or 'the weights'}: nothing for {names}; filled as the prototxt says",
+            f"{self._weights.file or 'the weights'}: nothing for {names}; filled as the prototxt says",
             CaffeCompatWarning,
             stacklevel=2,
         )
@@ -125,19 +123,18 @@ class Nets:
 
 
 def _as_opencv(spec: LayerSpec, arrays: list[Array]) -> list[Array]:
-    if spec.type == "InnerProduct":
-        shapes = [(spec.message.inner_product_param.num_output, -1), (1, -1)]
-        arrays = [array.reshape(shape) for array, shape in zip(arrays, shapes, strict=False)]
-    return [np.array(array.reshape(-1, 1) if array.ndim == 1 else array, order="C") for array in arrays]
+    outputs = spec.message.inner_product_param.num_output
+    if spec.type == "InnerProduct" and outputs and arrays[0].size % outputs == 0:
+        arrays = [arrays[0].reshape(outputs, -1), *(array.reshape(1, -1) for array in arrays[1:])]
+    return [np.array(array.reshape(-1, 1) if array.ndim < 2 else array, order="C") for array in arrays]
 
 
-def _other_size(net: Net) -> str | None:
+def _other_size(net: Net, stated: Mapping[str, Shape]) -> str | None:
     """What to say where an input is not of the size that the prototxt states; the number of images is free."""
-    for layer in net.layers:
-        for name, stated in layer.declared.items() if isinstance(layer, DataLayer) else ():
-            shape = net.blob_shapes[net.graph.last[name]]
-            if shape[1:] != stated[1:]:
-                return f"the prototxt states input {quoted(name)} of shape {stated}, it was set with {shape}"
+    for key in net.graph.inputs:
+        shape = net.blob_shapes[key]
+        if shape[1:] != stated.get(key.name, shape)[1:]:
+            return f"the prototxt states input {quoted(key.name)} of shape {stated[key.name]}, it was set with {shape}"
     return None
 
 

@@ -54,8 +54,9 @@ def readNet(*args: Any, **kwargs: Any) -> Any:
         CaffeCompatError: as `readNetFromCaffe`.
         cv2.error: what OpenCV raises for other formats.
     """
-    buffers = {"bufferModel", "bufferConfig"} & kwargs.keys() or (
-        len(args) > 1 and not isinstance(args[1], (str, os.PathLike))
+    second = args[1] if len(args) > 1 else ""
+    buffers = bool({"bufferModel", "bufferConfig"} & kwargs.keys()) or not (
+        second is None or isinstance(second, (str, os.PathLike))
     )
     names = ("framework", "bufferModel", "bufferConfig") if buffers else ("model", "config", "framework")
     given = {**dict(zip(names, args, strict=False)), **kwargs}
@@ -64,7 +65,7 @@ def readNet(*args: Any, **kwargs: Any) -> Any:
     if buffers:
         return _opencv_read_net(*args, **kwargs)
     model, config = (os.fspath(given.get(name) or "") for name in ("model", "config"))
-    if not is_caffe(model, config, given.get("framework", "")):
+    if not is_caffe(model, config, given.get("framework") or ""):
         return _opencv_read_net(*args, **kwargs)
     return readNetFromCaffe(*in_order(model, config))
 

@@ -76,8 +76,10 @@ def structure(net: Any) -> dict[str, np.ndarray]:
     """Names, types, ids, outputs, and the shapes of the weights."""
     names = net.getLayerNames()
     layers = [net.getLayer(number) for number in range(len(names) + 1)]
+    asked = ("data", "image", "info", "im_info", names[0], "")
     return {
         "names": np.array(names),
+        "inputs": np.array([[layer.outputNameToIndex(name) for name in asked] for layer in layers[:2]]),
         "ids": np.array([net.getLayerId(name) for name in ("_input", *names, "no such layer")]),
         "layers": np.array([f"{layer.name} {layer.type}" for layer in layers]),
         "blobs": np.array([str([tuple(map(int, blob.shape)) for blob in layer.blobs]) for layer in layers]),
@@ -152,7 +154,30 @@ def ssd(dnn: Any) -> dict[str, np.ndarray]:
     two = dnn.blobFromImages([frame, frame[::-1]], 0.007843, (64, 48), (127.5, 127.5, 127.5), swapRB=True)
     net.setInput(two)
     result = {**structure(net), "detections": detections, "boxes": np.array(boxes), "resized": net.forward()}
+    result["kept"] = object_detection(dnn, frame)
     return {**result, **answers(lambda: _tiny(dnn, "ssd"), "two", data=two)}
+
+
+def object_detection(dnn: Any, frame: np.ndarray) -> np.ndarray:
+    """As OpenCV's object_detection.py: what the last layer is tells how to read the outputs."""
+    assert dnn.DNN_BACKEND_OPENCV
+    net = dnn.readNet(str(REFERENCE / "ssd.caffemodel"), str(REFERENCE / "ssd.prototxt"), None)
+    names = net.getLayerNames()
+    outputs = [names[i - 1] for i in net.getUnconnectedOutLayers()]
+    last = net.getLayer(net.getLayerId(names[-1]))
+    net.setInput(dnn.blobFromImage(frame, size=(48, 48), swapRB=False, ddepth=cv2.CV_8U), scalefactor=0.01, mean=(100,))
+    assert net.getLayer(0).outputNameToIndex("im_info") == -1
+    assert last.type == "DetectionOutput"
+    classes, confidences, boxes = [], [], []
+    for out in net.forward(outputs):
+        for detection in out[0, 0]:
+            if detection[2] > 0.35:
+                left, top, right, bottom = map(int, detection[3:7] * [80, 60, 80, 60])
+                classes.append(int(detection[1]) - 1)
+                confidences.append(float(detection[2]))
+                boxes.append([left, top, right - left + 1, bottom - top + 1])
+    kept = dnn.NMSBoxes(boxes, confidences, 0.35, 0.4)
+    return np.array([[classes[i], *boxes[i], confidences[i]] for i in kept])
 
 
 def classification(dnn: Any) -> dict[str, np.ndarray]:
