@@ -114,6 +114,24 @@ class ResultFiles:
         self.target = target
         self._complete = False
         self._rows: list[Floats] = []
+        # Of the round under way only what came after a resume is known.
+        self._torn = False
+
+    @property
+    def place(self) -> int:
+        """How many images of the round under way have passed."""
+        return len(self._rows)
+
+    def go_on(self, place: int) -> None:
+        """Go on where so many images of a round had passed in a run that ended; that round's files are not written.
+
+        Raises:
+            ValueError: a round has not so many.
+        """
+        if not 0 <= place < self.target.round:
+            raise ValueError(f"a round has {self.target.round} images, and {place} have passed")
+        self._rows = [np.zeros((0, 6), np.float32)] * place
+        self._torn = place > 0
 
     def add(self, rows: Tensor, images: int) -> None:
         """Take the detections of the next `images` images, in the order of the database.
@@ -130,8 +148,10 @@ class ResultFiles:
             own = rows[(rows[:, 0] == image) & (rows[:, LABEL] >= 0)]
             self._rows.append(self._placed(own))
             if len(self._rows) == self.target.round:
-                self._write()
-                self._complete = True
+                if not self._torn:
+                    self._write()
+                    self._complete = True
+                self._torn = False
                 self._rows.clear()
 
     def close(self) -> str | None:
@@ -144,7 +164,7 @@ class ResultFiles:
             CaffeCompatError: a file cannot be written.
         """
         seen = len(self._rows)
-        if self._complete or not seen:
+        if self._complete or self._torn or not seen:
             return None
         self._write()
         self._rows.clear()

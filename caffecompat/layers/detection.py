@@ -113,6 +113,20 @@ class DetectionOutput(Layer):
         """
         self._writers = open_writers(self.spec, reading)
 
+    @property
+    def place(self) -> int:
+        """How many images of `name_size_file` have passed in the round under way; 0 where it writes none."""
+        return next((writer.place for writer in self._writers if writer.place is not None), 0)
+
+    def go_on(self, place: int) -> None:
+        """Go on where so many images had passed.
+
+        Raises:
+            ValueError: a round has not so many.
+        """
+        for writer in self._writers:
+            writer.go_on(place)
+
     def close(self) -> None:
         """Finish the files that it writes.
 
@@ -163,6 +177,21 @@ class DetectionEvaluate(Layer):
             )
         self._sizes: NameSizes | None = None
         self._place = 0
+
+    @property
+    def place(self) -> int:
+        """Of which image of `name_size_file` the next one with detections has the size; 0 without the file."""
+        return self._place
+
+    def go_on(self, place: int) -> None:
+        """Go on at this image.
+
+        Raises:
+            ValueError: it is none.
+        """
+        if place < 0:
+            raise ValueError(f"expected the place of an image, got {place}")
+        self._place = place
 
     def shapes(self, *bottoms: Shape) -> tuple[Shape, ...]:
         """(1, 1, classes + K, 5), if all K rows are detections."""

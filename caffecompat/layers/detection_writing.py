@@ -29,7 +29,21 @@ VISUALIZE_RATE = 30.0
 
 
 class Writer(Protocol):
-    """Takes the detections of each pass."""
+    """Takes the detections of each pass.
+
+    Attributes:
+        place: how many images of a round have passed, where it counts them.
+    """
+
+    @property
+    def place(self) -> int | None: ...
+
+    def go_on(self, place: int) -> None:
+        """Go on where so many images of a round had passed.
+
+        Raises:
+            ValueError: a round has not so many.
+        """
 
     def add(self, rows: Tensor, images: int, data: Tensor | None) -> None:
         """Take the rows (K, 7) of a batch of so many images; `data` is what the layer's fourth bottom held."""
@@ -78,6 +92,13 @@ class _Results:
     def __init__(self, spec: LayerSpec, files: ResultFiles) -> None:
         self._spec = spec
         self.files = files
+
+    @property
+    def place(self) -> int:
+        return self.files.place
+
+    def go_on(self, place: int) -> None:
+        self.files.go_on(place)
 
     def add(self, rows: Tensor, images: int, data: Tensor | None) -> None:
         try:
@@ -167,7 +188,9 @@ def _check_writable(folder: Path) -> None:
 
 
 class _Video:
-    """The pictures with their boxes, as a video file."""
+    """The pictures with their boxes, as a video file: a resumed run begins another one."""
+
+    place = None
 
     def __init__(self, spec: LayerSpec, reading: Reading) -> None:
         from caffecompat.data.undoing import Untransformer
@@ -200,6 +223,9 @@ class _Video:
                 for (label, score), (left, top, right, bottom) in zip(own[:, 1:3].tolist(), corners, strict=True)
             ]
             self._file.write(draw_boxes(picture, boxes))
+
+    def go_on(self, place: int) -> None:
+        pass
 
     def close(self) -> None:
         self._file.close()

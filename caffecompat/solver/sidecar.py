@@ -1,6 +1,7 @@
-"""What exact resuming needs beyond a solver state: random state and the readers' positions, beside it as JSON.
+"""What exact resuming needs beyond a solver state, beside it as JSON: random state and positions.
 
-Caffe keeps neither: a resumed run draws other numbers and starts its readers anew.
+These are the positions of the readers, and those of detection layers in their `name_size_file`. Caffe keeps nothing of
+it: a resumed run draws other numbers, and starts its readers and the names anew.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,14 @@ import torch
 
 from caffecompat.errors import FormatError, context, quoted
 from caffecompat.formats import atomic_write
+from caffecompat.layers.detection import DetectionEvaluate, DetectionOutput
+from caffecompat.net import Net
 from caffecompat.solver.group import Group
 
 if TYPE_CHECKING:
     from caffecompat.solver.solver import Solver
 
-VERSION = 1
+VERSION = 2
 # The order of a list of ten million shuffled items takes less.
 MAX_BYTES = 1 << 28
 
@@ -48,7 +51,8 @@ def write_sidecar(path: Path, solver: Solver) -> None:
         "random": {"cpu": _encoded(torch.get_rng_state()), "cuda": cuda},
         "smoothed": solver.smoothed.state(),
         "minimum_loss": solver.rate.minimum_loss,
-        "readers": [[reader.state() for reader in net.readers] for net in (solver.net, *solver.test_nets)],
+        "readers": [[reader.state() for reader in net.readers] for net in _nets(solver)],
+        "places": [{layer.spec.name: layer.place for layer in _named(net)} for net in _nets(solver)],
     }
     with atomic_write(path) as file:
         file.write(json.dumps(content).encode())
@@ -79,7 +83,7 @@ def read_sidecar(path: Path, solver: Solver, iteration: int) -> dict[str, Any]:
             raise FormatError(f"the file is damaged: {quoted(str(error))}") from error
         if not isinstance(content, dict):
             raise FormatError(f"expected a JSON object, got {quoted(content)}")
-        readers = [len(net.readers) for net in (solver.net, *solver.test_nets)]
+        readers = [len(net.readers) for net in _nets(solver)]
         wanted = {"version": VERSION, "iteration": iteration, "world": solver.group.world}
         for name, value in wanted.items():
             if content.get(name) != value:
@@ -98,9 +102,11 @@ def apply_sidecar(path: Path, solver: Solver, content: Mapping[str, Any]) -> Non
     """
     with context(file=path, hint=_HINT):
         try:
-            for net, states in zip((solver.net, *solver.test_nets), content["readers"], strict=True):
+            for net, states, places in zip(_nets(solver), content["readers"], content["places"], strict=True):
                 for reader, state in zip(net.readers, states, strict=True):
                     reader.restore(state)
+                for layer in _named(net):
+                    layer.go_on(int(places[layer.spec.name]))
             solver.smoothed.restore(content["smoothed"])
             solver.rate.minimum_loss = float(content["minimum_loss"])
             torch.set_rng_state(_decoded(content["random"]["cpu"]))
@@ -110,6 +116,15 @@ def apply_sidecar(path: Path, solver: Solver, content: Mapping[str, Any]) -> Non
         except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, AttributeError) as error:
             text = f"{type(error).__name__}: {error}"
             raise FormatError(f"the file is damaged, or of another run: {quoted(text)}") from error
+
+
+def _nets(solver: Solver) -> Sequence[Net]:
+    return (solver.net, *solver.test_nets)
+
+
+def _named(net: Net) -> Iterator[DetectionOutput | DetectionEvaluate]:
+    """The layers that take the names or sizes of images from a file, one after the other."""
+    return (layer for layer in net.layers if isinstance(layer, (DetectionOutput, DetectionEvaluate)))
 
 
 def _encoded(state: torch.Tensor) -> str:

@@ -117,13 +117,14 @@ BROKEN_SIDECARS = {
     "deep": (lambda path: path.write_text("[" * 200_000), "the file is damaged"),
     "a list": (lambda path: path.write_text("[]"), "expected a JSON object"),
     "a folder": (lambda path: (path.unlink(), path.mkdir()), "cannot be read"),
-    "a new version": (broken_sidecar(lambda content: content.update(version=2)), "expected version 1, got 2"),
+    "a new version": (broken_sidecar(lambda content: content.update(version=3)), "expected version 2, got 3"),
     "of another iteration": (
         broken_sidecar(lambda content: content.update(iteration=4)),
         "expected iteration 5, got 4",
     ),
     "of two processes": (broken_sidecar(lambda content: content.update(world=2)), "expected world 1, got 2"),
     "of fewer readers": (broken_sidecar(lambda content: content["readers"].pop()), "readers"),
+    "without places": (broken_sidecar(lambda content: content.pop("places")), "of another run"),
     "without readers": (broken_sidecar(lambda content: content.pop("readers")), "readers"),
     "of another reader": (broken_sidecar(lambda content: content["readers"].__setitem__(0, [{}])), "of another run"),
     "a number for a reader": (
