@@ -12,11 +12,11 @@ from caffecompat.netspec import params as params
 from caffecompat.netspec import to_proto as to_proto
 from caffecompat.pycaffe import io as io
 from caffecompat.pycaffe import proto as proto
+from caffecompat.pycaffe._arguments import TEST as TEST
+from caffecompat.pycaffe._arguments import TRAIN as TRAIN
 from caffecompat.pycaffe._installing import install as install
 from caffecompat.pycaffe._log import init_log as init_log
 from caffecompat.pycaffe._log import log as log
-from caffecompat.pycaffe._net import TEST as TEST
-from caffecompat.pycaffe._net import TRAIN as TRAIN
 from caffecompat.pycaffe._net import Net as Net
 from caffecompat.pycaffe._python_layer import Layer as Layer
 from caffecompat.pycaffe._solver import NCCL as NCCL

@@ -1,4 +1,4 @@
-"""`caffecompat.pycaffe.install()`: see `caffecompat.legacy.drop_in`, which does not import the drop-in to install it."""
+"""`caffecompat.pycaffe.install()`: see `legacy.drop_in`, which does not import the drop-in to install it."""
 
 from __future__ import annotations
 

@@ -5,13 +5,11 @@ Source of the rules: _caffe.cpp and pycaffe.py of the original, of both branches
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from caffecompat import net as core
@@ -21,20 +19,15 @@ from caffecompat.errors import ShapeError, UsageError, did_you_mean, quoted
 from caffecompat.formats import read_net, read_weights, write_caffemodel, write_hdf5
 from caffecompat.graph import build_graph
 from caffecompat.graph.passes.insert_splits import split_blobs
-from caffecompat.graph.spec import Phase
 from caffecompat.layers.data import DataLayer
 from caffecompat.layers.memory_data import MemoryData
 from caffecompat.layers.python import python_layers
 from caffecompat.net.meanings import state_meanings
 from caffecompat.net.saving import net_blobs, trained_message
+from caffecompat.pycaffe._arguments import Array, PathLike, arguments, batches
 from caffecompat.pycaffe._passes import Callback, Passes
 from caffecompat.pycaffe._python_layer import find_python_layer
 from caffecompat.pycaffe._state import STATE
-
-TRAIN, TEST = 0, 1
-PHASES: dict[int, Phase] = {TRAIN: "TRAIN", TEST: "TEST"}
-PathLike = str | os.PathLike[str]
-Array = npt.NDArray[Any]
 
 
 class Net(Passes):
@@ -53,7 +46,7 @@ class Net(Passes):
     """
 
     def __init__(self, network_file: PathLike, *args: Any, **named: Any) -> None:
-        phase, level, stages, weights = _arguments(args, named)
+        phase, level, stages, weights = arguments(args, named)
         graph = split_blobs(
             build_graph(read_net(network_file), phase, level=level, stages=stages, dialect=STATE.dialect)
         )
@@ -174,7 +167,7 @@ class Net(Passes):
         if given is None:
             raise UsageError("expected arrays for the net's inputs", hint=f"inputs: {', '.join(self.inputs)}")
         size = self._blobs[0].shape[0]
-        for forward, backward in zip_longest(_batches(inputs, size), _batches(tops, size), fillvalue=None):
+        for forward, backward in zip_longest(batches(inputs, size), batches(tops, size), fillvalue=None):
             for name, array in self.forward(blobs, None, None, **(forward or {})).items():
                 found[name].extend(array.copy())
             if diffs is not None:
@@ -296,38 +289,3 @@ class Net(Passes):
         if not isinstance(first, MemoryData):
             raise UsageError(f"expected MemoryData as the first layer, got {first.spec.type}")
         first.set_arrays(np.asarray(data), np.asarray(labels))
-
-
-def _batches(arrays: Mapping[str, Array], size: int) -> Iterator[dict[str, Array]]:
-    """The arrays in pieces of a batch, the last one padded with zeros."""
-    if not arrays:
-        return
-    for place in range(0, len(next(iter(arrays.values()))), size):
-        batch = {name: np.asarray(array[place : place + size]) for name, array in arrays.items()}
-        yield {
-            name: np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), part.dtype)])
-            if len(part) < size
-            else part
-            for name, part in batch.items()
-        }
-
-
-def _arguments(args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Phase, int, list[str], PathLike | None]:
-    """Phase, level, stages and weights, in the new form or the old one."""
-    names = ["phase", "level", "stages", "weights"]
-    if args and isinstance(args[0], (str, os.PathLike)):
-        names = ["weights", "phase"]
-    if len(args) > len(names):
-        raise UsageError(f"Net takes a file and at most {len(names)} more arguments, got {len(args)}")
-    values = dict(zip(names, args, strict=False))
-    for name, value in named.items():
-        if name not in ("phase", "level", "stages", "weights") or name in values:
-            raise UsageError(f"Net does not take {quoted(name)} here", hint="Net(file, phase, weights=file)")
-        values[name] = value
-    if "phase" not in values:
-        raise UsageError("Net needs a phase", hint="Net(file, caffe.TEST)")
-    phase = PHASES.get(values["phase"])
-    if phase is None:
-        raise UsageError(f"phase must be caffe.TRAIN (0) or caffe.TEST (1), got {quoted(values['phase'])}")
-    stages = values.get("stages")
-    return phase, int(values.get("level") or 0), [] if stages is None else list(stages), values.get("weights")

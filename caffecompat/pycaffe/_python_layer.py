@@ -105,7 +105,7 @@ def find_python_layer(spec: LayerSpec) -> Any:
     """
     param = spec.message.python_param
     # Where a real caffe is installed, it is what the module imports.
-    with suppress(UsageError):
+    with suppress(CaffeCompatError):
         install()
     try:
         module = importlib.import_module(param.module)

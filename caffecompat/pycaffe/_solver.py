@@ -13,8 +13,9 @@ from caffecompat import net as core
 from caffecompat.formats import read_solver
 from caffecompat.formats.parsed import ParsedSolver
 from caffecompat.layers.python import python_layers
+from caffecompat.pycaffe._arguments import PathLike
 from caffecompat.pycaffe._log import enabled
-from caffecompat.pycaffe._net import Net, PathLike
+from caffecompat.pycaffe._net import Net
 from caffecompat.pycaffe._python_layer import find_python_layer
 from caffecompat.pycaffe._state import STATE, device
 from caffecompat.schema import caffe_pb2

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from caffecompat.errors import UsageError
+from caffecompat.pycaffe._arguments import TEST
 from caffecompat.pycaffe._images import Array, Floats, oversample, resize_image
-from caffecompat.pycaffe._net import TEST, Net
+from caffecompat.pycaffe._net import Net
 from caffecompat.pycaffe._transformer import Transformer
 
 PathLike = str | os.PathLike[str]

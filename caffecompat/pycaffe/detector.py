@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from caffecompat.errors import UnsupportedError
+from caffecompat.pycaffe._arguments import TEST
 from caffecompat.pycaffe._images import Array, ArrayError, load_image, resize_image
-from caffecompat.pycaffe._net import TEST, Net
+from caffecompat.pycaffe._net import Net
 from caffecompat.pycaffe.classifier import PathLike, input_transformer
 
 _SELECTIVE_SEARCH = "selective_search_ijcv_with_python"
