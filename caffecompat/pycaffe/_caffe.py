@@ -1,0 +1,29 @@
+"""`caffe._caffe`: what the original's compiled half held, for the scripts that import from it."""
+
+from caffecompat import __version__ as __version__
+from caffecompat.blob import Blob as Blob
+from caffecompat.pycaffe._log import init_log as init_log
+from caffecompat.pycaffe._log import log as log
+from caffecompat.pycaffe._net import Net as Net
+from caffecompat.pycaffe._python_layer import BlobVec as BlobVec
+from caffecompat.pycaffe._python_layer import Layer as Layer
+from caffecompat.pycaffe._solver import NCCL as NCCL
+from caffecompat.pycaffe._solver import AdaDeltaSolver as AdaDeltaSolver
+from caffecompat.pycaffe._solver import AdaGradSolver as AdaGradSolver
+from caffecompat.pycaffe._solver import AdamSolver as AdamSolver
+from caffecompat.pycaffe._solver import NesterovSolver as NesterovSolver
+from caffecompat.pycaffe._solver import RMSPropSolver as RMSPropSolver
+from caffecompat.pycaffe._solver import SGDSolver as SGDSolver
+from caffecompat.pycaffe._solver import Solver as Solver
+from caffecompat.pycaffe._solver import get_solver as get_solver
+from caffecompat.pycaffe._solver import has_nccl as has_nccl
+from caffecompat.pycaffe._state import set_device as set_device
+from caffecompat.pycaffe._state import set_mode_cpu as set_mode_cpu
+from caffecompat.pycaffe._state import set_mode_gpu as set_mode_gpu
+from caffecompat.pycaffe._state import set_multiprocess as set_multiprocess
+from caffecompat.pycaffe._state import set_random_seed as set_random_seed
+from caffecompat.pycaffe._state import set_solver_count as set_solver_count
+from caffecompat.pycaffe._state import set_solver_rank as set_solver_rank
+from caffecompat.pycaffe._state import solver_count as solver_count
+from caffecompat.pycaffe._state import solver_rank as solver_rank
+from caffecompat.pycaffe._timer import Timer as Timer
