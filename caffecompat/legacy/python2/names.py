@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import decimal
 import importlib
 import math
 import os
@@ -74,11 +75,8 @@ def _round(number: Any, digits: int = 0) -> Any:
         return round(number, digits)
     if not math.isfinite(number):
         return float(number)
-    scale = 10.0**digits
-    scaled = abs(number) * scale
-    # Of what is a half in decimal digits only, the nearest: 2.675 is below its half.
-    whole = math.floor(scaled + 0.5) if scaled - math.floor(scaled) == 0.5 else builtins.round(scaled)
-    return math.copysign(whole / scale, number)
+    exact = decimal.Context(prec=1000, rounding=decimal.ROUND_HALF_UP)
+    return float(exact.quantize(decimal.Decimal(number), decimal.Decimal(1).scaleb(-digits)))
 
 
 def _cmp(left: Any, right: Any) -> int:

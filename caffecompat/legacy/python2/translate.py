@@ -40,7 +40,9 @@ def translate(text: str, name: str) -> str:
     """
     ended = text if text.endswith("\n") else text + "\n"
     try:
-        tree = _tool().refactor_string(_with_even_indents(ended), name)
+        tool = _tool()
+        statements = str(tool.refactor_string(_with_even_indents(ended), name))
+        tree = _parsed_again(tool, statements)
     except (RecursionError, MemoryError) as error:
         raise FormatError("the source is nested too deeply to be translated", file=name) from error
     except Exception as error:
@@ -64,13 +66,25 @@ def _tool() -> Any:
     return RefactoringTool([f"fissix.fixes.fix_{name}" for name in _FIXERS])
 
 
+def _parsed_again(tool: Any, text: str) -> Any:
+    """The tree of what fissix made: the one that it leaves does not follow the grammar everywhere."""
+    from fissix import pygram
+
+    before = tool.driver.grammar
+    tool.driver.grammar = pygram.python_grammar_no_print_and_exec_statement
+    try:
+        return tool.driver.parse_string(text)
+    finally:
+        tool.driver.grammar = before
+
+
 def _parse_error(error: Exception, name: str) -> FormatError:
     place = getattr(error, "context", None)
     line = place[1][0] if place else None
     found = getattr(error, "value", None)
     if line is None and len(error.args) == 2 and isinstance(error.args[1], tuple):
-        # A tokenizer's error: a bracket or a string that does not end.
-        line = error.args[1][0]
+        # A tokenizer's error, with a line alone or after a file: a bracket or a string that does not end, an indent.
+        line = next((part for part in error.args[1] if isinstance(part, int)), None)
     said = f"unexpected {quoted(found)}" if found else str(error.args[0] if error.args else error)
     return FormatError(f"neither Python 3 nor Python 2: {said}", file=name, line=line)
 
@@ -117,6 +131,8 @@ def _change(node: Any, exact_division: bool) -> None:
         node.value = _RAW_UNICODE.sub("r", node.value, count=1) if _RAW_UNICODE.match(node.value) else node.value
     elif node.type == symbols.power:
         _change_methods(node)
+    elif node.type == symbols.lambdef:
+        _change_lambda(node)
     elif node.type == symbols.term and not exact_division:
         _change_division(node)
     elif node.type == symbols.expr_stmt and not exact_division and _text(node.children[1]) == "/=":
@@ -138,6 +154,24 @@ def _change_division(node: Any) -> None:
         else:
             made += f"{operator}{operand}"
     _replace(node, made, prefix)
+
+
+def _change_lambda(node: Any) -> None:
+    """`lambda a, (b, c): d` as `lambda a, _1: (lambda b, c: d)(*_1)`; fissix does those of one parameter."""
+    from fissix.pygram import python_symbols as symbols
+
+    parameters, body = node.children[1], node.children[3:]
+    if parameters.type != symbols.varargslist:
+        return
+    made, text = "", "".join(map(str, body)).strip()
+    for number, part in enumerate(parameters.children):
+        if part.type == symbols.vfpdef:
+            made += f"{part.prefix}_{number}"
+            text = f"(lambda {_text(part)[1:-1]}: {text})(*_{number})"
+        else:
+            made += str(part)
+    if made != str(parameters):
+        _replace(node, f"lambda{made}: {text}", node.prefix)
 
 
 def _change_methods(node: Any) -> None:
