@@ -101,6 +101,57 @@ def test_gradients_are_those_that_differences_give(smooth):
             assert (ends[0] - ends[1]) / 2e-2 == pytest.approx(at, rel=1e-2, abs=2e-3)
 
 
+def test_dreaming_into_the_middle_of_a_net_of_any_size(write):
+    """Passes end and begin at a layer in place, and what comes after it keeps the shapes it had."""
+    net = caffe.Net(write(SMOOTH_NET), caffe.TEST)
+    source, target = net.blobs["data"], net.blobs["conv"]
+    rng = np.random.default_rng(3)
+
+    def objective():
+        net.forward(end="tanh")
+        return 0.5 * float((target.data.astype(float) ** 2).sum())
+
+    for height, width in ((5, 4), (7, 9), (6, 3)):
+        source.reshape(1, 2, height, width)
+        source.data[...] = rng.uniform(-1, 1, source.shape)
+        objective()
+        target.diff[...] = target.data
+        assert net.backward(start="tanh")["data"].shape == source.shape
+        values, gradient = source.data.reshape(-1), source.diff.reshape(-1)
+        for place in rng.integers(values.size, size=4):
+            kept = values[place]
+            values[place] = kept + 1e-2
+            more = objective()
+            values[place] = kept - 1e-2
+            less = objective()
+            values[place] = kept
+            assert (more - less) / 2e-2 == pytest.approx(gradient[place], rel=1e-2, abs=2e-3)
+    assert net.blobs["sum"].shape == (2, 3, 3, 3)
+
+
+def test_layers_that_share_a_parameter_have_one_memory_for_it(write):
+    inputs = "shape { dim: [4, 3] } shape { dim: [4, 3] } shape { dim: 4 }"
+    branch = (
+        'layer {{ name: "f{0}" type: "InnerProduct" bottom: "{0}" top: "f{0}" param {{ name: "w" }} '
+        'param {{ name: "b" }} inner_product_param {{ num_output: 2 weight_filler {{ type: "xavier" }} }} }}\n'
+    )
+    text = f"""layer {{ name: "in" type: "Input" top: "x" top: "y" top: "same" input_param {{ {inputs} }} }}
+    {branch.format("x")}{branch.format("y")}
+    layer {{ name: "loss" type: "ContrastiveLoss" bottom: "fx" bottom: "fy" bottom: "same" top: "loss" }}"""
+    net = caffe.Net(write(text), caffe.TRAIN)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 4, 3))
+    net.forward(x=x, y=y, same=np.array([1, 0, 1, 0]))
+    net.backward()
+    (one, other), (bias, _) = zip(net.params["fx"], net.params["fy"], strict=True)
+    assert np.shares_memory(one.data, other.data)
+    assert np.shares_memory(one.diff, other.diff)
+    both = net.blobs["fx"].diff.T @ x + net.blobs["fy"].diff.T @ y
+    assert np.abs(both).max() > 0.01
+    np.testing.assert_allclose(one.diff, both, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(bias.diff, 0, atol=1e-6)
+
+
 def test_diffs_of_parameters_add_up_until_they_are_cleared(net):
     net.forward()
     net.backward()
