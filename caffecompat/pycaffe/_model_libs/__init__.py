@@ -1,0 +1,1 @@
+"""The builders of `caffe.model_libs`, one file per family."""
