@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from caffecompat.legacy.loading import Source
 
 
-@click.command("python", context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+@click.command("python", context_settings={"allow_interspersed_args": False})
 @click.option("--py2", "python2", is_flag=True, help="Take the script, and modules beside it, for Python 2's.")
 @click.option("--show-translation", is_flag=True, help="Show on stderr which lines of Python 2 become what.")
 @click.option(

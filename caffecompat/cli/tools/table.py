@@ -156,4 +156,4 @@ def usage(name: str) -> str:
     tool = TOOLS[name]
     flags = "".join(f"\n  -{flag}" + ("" if switch else " VALUE") for flag, switch in sorted(tool.flags.items()))
     more = f"\nIt takes the options of `caffecompat {tool.command.replace('.', ' ')}` as well." if tool.command else ""
-    return f"{tool.help}\nUsage: {name} [FLAGS] {tool.arguments}{flags}{more}"
+    return f"Usage: {name} [FLAGS] {tool.arguments}\n{tool.help}{flags}{more}"
