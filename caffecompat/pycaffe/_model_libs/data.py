@@ -37,7 +37,7 @@ def CreateAnnotatedDataLayer(  # noqa: N802
     Returns:
         The top, or both tops in a tuple.
     """
-    annotated = {"label_map_file": label_map_file, "batch_sampler": batch_sampler}
+    annotated: dict[str, Any] = {"label_map_file": label_map_file, "batch_sampler": batch_sampler}
     if anno_type is not None:
         annotated["anno_type"] = anno_type
     return L.AnnotatedData(
