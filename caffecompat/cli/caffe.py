@@ -27,7 +27,8 @@ commands:
   time          measure a model layer by layer: -model [-iterations] [-phase] [-gpu]
 
 Flags are spelled -x v, -x=v, --x v or --x=v. All commands take -level and -stage, and the options of
-`caffecompat train`, `test` and `time`; train takes -sigint_effect, -sighup_effect and -log_dir."""
+`caffecompat train`, `test` and `time`; train takes -sigint_effect, -sighup_effect and -log_dir.
+--help shows this."""
 FLAGS: Mapping[str, bool] = {
     "gpu": False,
     "iterations": False,

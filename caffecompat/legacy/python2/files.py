@@ -35,14 +35,14 @@ def fdopen2(descriptor: int, mode: str = "r", buffering: int = -1) -> IO[Any]:
     return os.fdopen(descriptor, mode.replace("U", "") or "r", 1 if buffering == 0 and "b" not in mode else buffering)
 
 
-def _binary(file: Any) -> Any:
-    """The binary file below one that was opened as text, as `open(name)` was good enough for pickles."""
+def binary(file: Any) -> Any:
+    """The binary file below one that was opened as text, as it was good enough for bytes."""
     return getattr(file, "buffer", file)
 
 
 def load(file: Any, **options: Any) -> Any:
     """`pickle.load`, also of files that Python 2 wrote: its strings become text, arrays stay what they are."""
-    return pickle.load(_binary(file), **{"encoding": "latin1", **options})
+    return pickle.load(binary(file), **{"encoding": "latin1", **options})
 
 
 def loads(data: Any, **options: Any) -> Any:
@@ -53,7 +53,7 @@ def loads(data: Any, **options: Any) -> Any:
 
 def dump(value: Any, file: Any, protocol: int = 0) -> None:
     """`pickle.dump`, in a protocol that Python 2 reads."""
-    pickle.dump(value, _binary(file), _readable(protocol))
+    pickle.dump(value, binary(file), _readable(protocol))
 
 
 def dumps(value: Any, protocol: int = 0) -> bytes:

@@ -43,7 +43,7 @@ MOVED: Mapping[str, tuple[str, ...]] = {
 }
 # Modules that kept their names and lost some of what was in them.
 KEPT = frozenset(
-    {"collections", "inspect", "itertools", "math", "operator", "os", "pickle"}
+    {"codecs", "collections", "inspect", "itertools", "math", "operator", "os", "pickle"}
     | {"string", "subprocess", "sys", "time", "types", "urllib"}
 )
 
@@ -96,6 +96,26 @@ def renamed(name: str) -> ModuleType | None:
 
 
 # --- what the real modules lack
+
+
+def _codecs() -> dict[str, Any]:
+    """What is put around stdout and stderr: bytes are written, below the stream that takes text."""
+    import codecs
+
+    def around(make: Callable[..., Any]) -> Callable[..., Any]:
+        def made(stream: Any, *rest: Any, **options: Any) -> Any:
+            wrapper = make(files.binary(stream), *rest, **options)
+            # A stream that nobody holds closes the one below.
+            wrapper.above = stream
+            return wrapper
+
+        return made
+
+    return {
+        "getreader": lambda encoding: around(codecs.getreader(encoding)),
+        "getwriter": lambda encoding: around(codecs.getwriter(encoding)),
+        "StreamReaderWriter": around(codecs.StreamReaderWriter),
+    }
 
 
 def _collections() -> dict[str, Any]:
@@ -243,6 +263,7 @@ _EXTRAS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "UserDict": _user_dict,
     "cPickle": _pickle,
     "cStringIO": _string_io,
+    "codecs": _codecs,
     "collections": _collections,
     "exceptions": lambda: {"StandardError": Exception},
     "inspect": _inspect,

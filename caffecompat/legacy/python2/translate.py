@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Any
 
@@ -22,8 +22,11 @@ _FIXERS = (
 HELPER = "__py2__"
 _DICT_METHODS = frozenset(prefix + name for prefix in ("", "iter", "view") for name in ("keys", "values", "items"))
 _RAW_UNICODE = re.compile(r"([uU][rR])(?=['\"])")
+_OCTAL = re.compile(r"0+[1-7][0-7]*")
+# In strings of bytes these were no escapes.
+_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\([uUN])")
+_BYTES = re.compile(r"[bB]?['\"]")
 _INDENT = re.compile(r"[ \t\f]+")
-_DIVISION = re.compile(r"^from __future__ import\b[^#\n]*\bdivision\b", re.MULTILINE)
 
 
 def translate(text: str, name: str) -> str:
@@ -41,15 +44,14 @@ def translate(text: str, name: str) -> str:
     ended = text if text.endswith("\n") else text + "\n"
     try:
         tool = _tool()
-        statements = str(tool.refactor_string(_with_even_indents(ended), name))
-        tree = _parsed_again(tool, statements)
+        statements = tool.refactor_string(_with_even_indents(ended), name)
+        tree = _parsed_again(tool, str(statements))
     except (RecursionError, MemoryError) as error:
         raise FormatError("the source is nested too deeply to be translated", file=name) from error
     except Exception as error:
         raise _parse_error(error, name) from error
-    exact = _DIVISION.search(text) is not None
     for node in list(tree.post_order()):
-        _change(node, exact_division=exact)
+        _change(node, statements.future_features)
     return str(tree)
 
 
@@ -123,23 +125,34 @@ def _lines_inside_strings(text: str) -> Iterator[int]:
 # --- expressions that both understand, each in its way
 
 
-def _change(node: Any, exact_division: bool) -> None:
+def _change(node: Any, future: Collection[str]) -> None:
+    """Change a node whose parts are changed already; `future` are the features that the source imports early."""
     from fissix.pgen2 import token
     from fissix.pygram import python_symbols as symbols
 
     if node.type == token.STRING:
-        node.value = _RAW_UNICODE.sub("r", node.value, count=1) if _RAW_UNICODE.match(node.value) else node.value
+        node.value = _string(node.value, all_text="unicode_literals" in future)
+    elif node.type == token.NUMBER and _OCTAL.fullmatch(node.value):
+        # fissix leaves those that ended with an L.
+        node.value = "0o" + node.value
     elif node.type == symbols.power:
         _change_methods(node)
     elif node.type == symbols.lambdef:
         _change_lambda(node)
-    elif node.type == symbols.term and not exact_division:
+    elif node.type == symbols.term and "division" not in future:
         _change_division(node)
-    elif node.type == symbols.expr_stmt and not exact_division and _text(node.children[1]) == "/=":
+    elif node.type == symbols.expr_stmt and "division" not in future and _text(node.children[1]) == "/=":
         target, _, value = node.children
         prefix, name = node.prefix, _text(target)
         value = _text(value) if value.type not in (symbols.testlist, symbols.yield_expr) else f"({_text(value)})"
         _replace(node, f"{name} = {HELPER}.idiv({name}, {value})", prefix)
+
+
+def _string(literal: str, all_text: bool) -> str:
+    """A literal with the prefix and the escapes that mean the same in Python 3."""
+    if _BYTES.match(literal) and not all_text:
+        return _ESCAPE.sub(r"\1\\\\\2", literal)
+    return _RAW_UNICODE.sub("r", literal, count=1)
 
 
 def _change_division(node: Any) -> None:
