@@ -98,7 +98,10 @@ MODULES = {
         "import urllib, urllib2, urlparse\n"
         "print urllib.quote('a b'), urlparse.urlparse('x://y').netloc, urllib2.Request('http://a').get_full_url()"
     ): "a%20b y http://a\n",
-    "import codecs, sys\nout = codecs.getwriter('utf8')(open('/dev/null', 'w'))\nprint >>out, u'\\xe9'\nout.close()\nprint 1": "1\n",
+    (
+        "import codecs\nout = codecs.getwriter('utf8')(open('/dev/null', 'w'))\n"
+        "print >>out, u'\\xe9'\nout.close()\nprint out.stream.closed"
+    ): "True\n",
     "import commands\nprint commands.getoutput('echo hi')": "hi\n",
     "import subprocess as s\nprint s.check_output(['echo', 'hi']).split()[0] + '!'": "hi!\n",
     "import subprocess\np = subprocess.Popen(['cat'], stdin=-1, stdout=-1)\nprint p.communicate('x')[0] + 'y'": "xy\n",
