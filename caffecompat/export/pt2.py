@@ -56,7 +56,7 @@ def export_pt2(
     _check_steps(net)
     program = _Program(net, embed)
     inputs = program.example(example or {})
-    with _evaluation(net), torch.no_grad(), warnings.catch_warnings():
+    with evaluation(net), torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, message=".*LeafSpec")  # torch about itself
         exported = _trace(program, inputs, dynamic=True) if dynamic_batch else None
         dynamic = exported is not None
@@ -125,7 +125,7 @@ class _Program(nn.Module):
 
 
 @contextmanager
-def _evaluation(net: Net) -> Iterator[None]:
+def evaluation(net: Net) -> Iterator[None]:
     """The net in evaluation mode for a while."""
     training = [module for module in net.modules() if module.training]
     net.eval()

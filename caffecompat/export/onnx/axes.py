@@ -1,0 +1,136 @@
+"""Which sizes of a net's blobs vary with the number of images, and with the height and width of its pictures.
+
+Nothing is derived layer by layer: the shapes of all blobs are computed for other inputs, and what differs varies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from caffecompat.errors import CaffeCompatError, UnsupportedError, UsageError
+from caffecompat.export.onnx.values import Sizes
+from caffecompat.graph.spec import BlobKey, Shape
+from caffecompat.layers.detection import DetectionOutput
+from caffecompat.layers.selecting import Filter
+from caffecompat.net import Net
+
+# Layers of which one size of the tops depends on values, and its axis.
+_BY_VALUES = ((DetectionOutput, 2), (Filter, 0))
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What varies.
+
+    Attributes:
+        shapes: the sizes of every blob, None for those that vary.
+        batch: the number of images varies.
+        inputs: shapes of the inputs to try the result with, by name: one for each way in which it varies.
+    """
+
+    shapes: dict[BlobKey, Sizes]
+    batch: bool
+    inputs: list[dict[str, Shape]]
+
+
+def find_axes(net: Net, *, dynamic_batch: bool, dynamic_size: bool) -> Axes:
+    """Find what varies.
+
+    Args:
+        net: the net.
+        dynamic_batch: let the number of images vary, if the net allows.
+        dynamic_size: let height and width vary.
+
+    Raises:
+        UnsupportedError: height and width are to vary and a layer does not allow it.
+        UsageError: they are to vary, and the net has no input of pictures.
+    """
+    built = {key.name: net.blob_shapes[key] for key in net.graph.inputs}
+    tried = [built]
+    batch = _more_images(net, built) if dynamic_batch else None
+    if batch is not None:
+        tried.append(batch)
+    if dynamic_size:
+        tried.append(_larger(net, built))
+    found = [shapes_for(net, inputs) for inputs in tried]
+    with suppress(CaffeCompatError):
+        found.append(shapes_for(net, built, more_by_values=1))
+    shapes = {
+        key: tuple(
+            size if all(other[key][axis] == size for other in found[1:]) else None for axis, size in enumerate(shape)
+        )
+        for key, shape in found[0].items()
+    }
+    for layer in net.layers:
+        for cls, axis in _BY_VALUES:
+            if isinstance(layer, cls):
+                shapes.update((key, _open(shapes[key], axis)) for key in layer.spec.tops)
+    return Axes(shapes, batch is not None, tried)
+
+
+def _open(shape: Sizes, axis: int) -> Sizes:
+    return (*shape[:axis], None, *shape[axis + 1 :])
+
+
+def _more_images(net: Net, built: Mapping[str, Shape]) -> dict[str, Shape] | None:
+    """Inputs of more images, or None if the net fixes how many they are."""
+    counts = {shape[0] for shape in built.values() if shape}
+    if len(counts) != 1 or not all(built.values()):
+        return None
+    count = counts.pop() + 2
+    inputs = {name: (count, *shape[1:]) for name, shape in built.items()}
+    try:
+        tops = shapes_for(net, inputs)
+    except CaffeCompatError:
+        return None
+    outputs = [(tops[key], net.blob_shapes[key]) for key in net.graph.outputs]
+    return inputs if all(len(more) == len(once) for more, once in outputs) else None
+
+
+def _larger(net: Net, built: Mapping[str, Shape]) -> dict[str, Shape]:
+    """Inputs of larger pictures: multiples, since some nets need their sizes divisible."""
+    inputs = {name: (*s[:2], s[2] * 2, s[3] * 3) if len(s) == 4 else s for name, s in built.items()}
+    if inputs == built:
+        raise UsageError("the net has no input of pictures (N, C, H, W) whose size could vary")
+    try:
+        shapes_for(net, inputs)
+    except CaffeCompatError as error:
+        raise UnsupportedError(
+            f"the net fixes the size of its input: {error.message}",
+            file=error.file,
+            line=error.line,
+            layer=error.layer,
+            hint="convert without --dynamic-size",
+        ) from error
+    return inputs
+
+
+def shapes_for(net: Net, inputs: Mapping[str, Shape], *, more_by_values: int = 0) -> dict[BlobKey, Shape]:
+    """The shape of every blob for inputs of these shapes.
+
+    Args:
+        net: the net.
+        inputs: the shapes by name.
+        more_by_values: how much larger than `Layer.shapes` says those sizes are that depend on values.
+
+    Raises:
+        CaffeCompatError: a layer refuses its bottoms.
+    """
+    shapes: dict[BlobKey, Shape] = {}
+    for layer in net.layers:
+        spec = layer.spec
+        if spec.row.data:
+            tops = tuple(inputs.get(key.name, net.blob_shapes[key]) for key in spec.tops)
+        else:
+            try:
+                tops = layer.shapes(*(shapes[key] for key in spec.bottoms))
+            except CaffeCompatError as error:
+                spec.locate(error)
+                raise
+        for cls, axis in _BY_VALUES:
+            if isinstance(layer, cls):
+                tops = tuple((*top[:axis], top[axis] + more_by_values, *top[axis + 1 :]) for top in tops)
+        shapes.update(zip(spec.tops, tops, strict=True))
+    return shapes

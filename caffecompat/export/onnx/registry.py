@@ -1,0 +1,77 @@
+"""Which function writes which layer.
+
+Emitters are registered by the class of the layer's module rather than by the type's name: some types mean different
+layers in different forks, and the class tells which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from caffecompat.layers.base import Layer
+
+if TYPE_CHECKING:
+    from caffecompat.export.onnx.scope import Scope
+    from caffecompat.export.onnx.values import Value
+
+Emit = Callable[[Any, "Scope"], "Value | Sequence[Value]"]
+E = TypeVar("E", bound=Emit)
+
+_FAMILIES = (
+    "boxes",
+    "convolving",
+    "detections",
+    "elementwise",
+    "joining",
+    "neurons",
+    "normalizing",
+    "pooling",
+    "products",
+    "shaping",
+    "upsampling",
+)
+
+
+class Precision(Enum):
+    """In which type a layer computes when the graph is in float16."""
+
+    HALF = "float16"
+    SINGLE = "float32: what it computes does not fit into float16, or must not be rounded"
+    KEPT = "that of its bottoms: it only moves values"
+
+
+class Emitter(NamedTuple):
+    """A function that writes a layer, and in which type."""
+
+    emit: Emit
+    precision: Precision
+
+
+_EMITTERS: dict[type[Layer], Emitter] = {}
+
+
+def emits(*classes: type[Layer], precision: Precision = Precision.HALF) -> Callable[[E], E]:
+    """Register what writes these layers: it takes the layer and a `Scope`, and returns the tops.
+
+    Raises:
+        ValueError: one of them has an emitter already.
+    """
+
+    def register(emit: E) -> E:
+        for cls in classes:
+            if cls in _EMITTERS:
+                raise ValueError(f"{cls.__name__} has two emitters: {_EMITTERS[cls].emit.__name__}, {emit.__name__}")
+            _EMITTERS[cls] = Emitter(emit, precision)
+        return emit
+
+    return register
+
+
+def emitters() -> dict[type[Layer], Emitter]:
+    """The emitter of every class of layers that has one."""
+    for family in _FAMILIES:
+        import_module(f"caffecompat.export.onnx.{family}")
+    return dict(_EMITTERS)

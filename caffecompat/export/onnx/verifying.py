@@ -1,0 +1,240 @@
+"""What ONNX Runtime makes of an exported model, compared with the net.
+
+Layers that choose (DetectionOutput, ArgMax, ...) turn a difference of 1e-7 into another choice where two values are
+nearly equal. So their bottoms are compared, like outputs; then the net's own layer is given ONNX Runtime's bottoms, and
+its choice must be the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor
+
+from caffecompat.errors import CaffeCompatError, quoted
+from caffecompat.export.onnx.axes import Axes
+from caffecompat.export.onnx.model import Model
+from caffecompat.export.onnx.values import Array
+from caffecompat.graph.spec import BlobKey, Shape
+from caffecompat.layers.base import Layer
+from caffecompat.layers.detection import DetectionOutput
+from caffecompat.layers.elementwise import ArgMax
+from caffecompat.layers.fork_neurons import Sign
+from caffecompat.layers.neurons import Threshold
+from caffecompat.layers.pooling import Pooling
+from caffecompat.layers.selecting import BatchReindex, Filter
+from caffecompat.net import Net
+
+TOLERANCE = 1e-4
+# float16 has 11 bits: 5e-4 for each rounding, of which a deep net has many.
+HALF_TOLERANCE = 5e-2
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A blob of the model beside that of the net.
+
+    Attributes:
+        name: its name.
+        shape: its shape.
+        difference: the largest difference, as a part of the largest magnitude of the net's.
+        allowed: how much is allowed.
+        chosen: it is the top of a layer that chooses, which got the same bottoms in both.
+    """
+
+    name: str
+    shape: Shape
+    difference: float
+    allowed: float
+    chosen: bool
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is near enough."""
+        return self.difference <= self.allowed
+
+
+def check(path: Path) -> None:
+    """Run onnx's checker, shape inference included.
+
+    Raises:
+        CaffeCompatError: it refuses the model.
+    """
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise CaffeCompatError(f"onnx's checker refuses the model: {reason}", file=path.name) from error
+
+
+def runtime() -> Any | None:
+    """The module onnxruntime, or None if it is not installed."""
+    with suppress(ImportError):
+        import onnxruntime
+
+        return onnxruntime
+    return None
+
+
+def compare(net: Net, path: Path, model: Model, axes: Axes) -> list[Comparison] | None:
+    """Compare the model with the net on random inputs, one for each way in which they vary.
+
+    Args:
+        net: the net, in evaluation.
+        path: where the model lies.
+        model: what was written there.
+        axes: what varies.
+
+    Returns:
+        The outputs, and what layers that choose have read; of each the worst. None without onnxruntime.
+
+    Raises:
+        CaffeCompatError: ONNX Runtime refuses the model, or an output is not the net's.
+    """
+    module = runtime()
+    if module is None:
+        return None
+    watched = [key for layer in net.layers if _chooses(layer) for key in layer.spec.bottoms]
+    worst: dict[str, Comparison] = {}
+    session = _Session(module, path, model, [model.names[key] for key in watched])
+    random = np.random.default_rng(0)
+    for shapes in axes.inputs:
+        inputs = {name: _values(net, name, shape, random) for name, shape in shapes.items()}
+        for found in _compared(net, inputs, session.run(inputs), model):
+            before = worst.get(found.name)
+            if before is None or not found.difference <= before.difference:
+                worst[found.name] = found
+    for found in worst.values():
+        if not found.holds:
+            raise CaffeCompatError(
+                f"the model is not the net: blob {quoted(found.name)} differs by {found.difference:.1e} of its "
+                f"largest magnitude in ONNX Runtime {module.__version__}; {found.allowed:.0e} is allowed",
+                hint="--no-verify writes it nevertheless"
+                + ("; float16 may not hold the net's values" if model.half else ""),
+            )
+    return list(worst.values())
+
+
+def _chooses(layer: Layer) -> bool:
+    if isinstance(layer, Pooling):
+        return layer.mask
+    return isinstance(layer, (DetectionOutput, ArgMax, Threshold, Sign, Filter, BatchReindex))
+
+
+def _values(net: Net, name: str, shape: Shape, random: np.random.Generator) -> Array:
+    """Random values of about the size that the net's pictures have."""
+    record = net.preprocessing
+    picture = len(shape) == 4 and name == record.input and record.channels != "none"
+    deviation = 60 * abs(record.scale) if picture else 1.0
+    values = random.standard_normal(shape, dtype=np.float32) * np.float32(deviation)
+    return np.asarray(values)
+
+
+class _Session:
+    """The model in ONNX Runtime, with the blobs besides that are to be watched."""
+
+    def __init__(self, module: Any, path: Path, model: Model, watched: list[str]) -> None:
+        outputs = {value.name for value in model.outputs}
+        fed = {value.name for value in model.inputs}
+        self._inputs = fed
+        extra = [name for name in dict.fromkeys(watched) if name not in outputs | fed]
+        options = module.SessionOptions()
+        options.log_severity_level = 3
+        source: str | bytes = str(path)
+        try:
+            if extra:
+                source = _with_outputs(path, extra)
+            self._session = module.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise _refused(error) from error
+        self.names = [output.name for output in self._session.get_outputs()]
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs by name."""
+        fed = {name: value for name, value in inputs.items() if name in self._inputs}
+        try:
+            return dict(zip(self.names, self._session.run(None, fed), strict=True))
+        except Exception as error:
+            raise _refused(error) from error
+
+
+def _refused(error: Exception) -> CaffeCompatError:
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return CaffeCompatError(f"ONNX Runtime refuses the model: {reason}", hint="--no-verify writes it nevertheless")
+
+
+def _with_outputs(path: Path, names: list[str]) -> str:
+    """The model beside itself with further outputs; its file goes with the folder."""
+    proto = onnx.load(str(path), load_external_data=False)
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    watched = path.with_name("watched.onnx")
+    watched.write_bytes(proto.SerializeToString())
+    return str(watched)
+
+
+class _Choices:
+    """Hooks that compare the bottoms of a layer that chooses, and hand it those of the model."""
+
+    def __init__(self, found: Mapping[BlobKey, Array], half: bool) -> None:
+        self.found = found
+        self.half = half
+        self.comparisons: list[Comparison] = []
+
+    def before(self, index: int, layer: Layer, bottoms: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        if not _chooses(layer):
+            return bottoms
+        handed = []
+        for key, bottom in zip(layer.spec.bottoms, bottoms, strict=True):
+            value = self.found.get(key)
+            if value is None:
+                handed.append(bottom)
+                continue
+            self.comparisons.append(_comparison(key, value, bottom, half=self.half))
+            handed.append(torch.from_numpy(value.astype(np.float32)).to(bottom.dtype))
+        return tuple(handed)
+
+    def after(
+        self, index: int, layer: Layer, bottoms: tuple[Tensor, ...], tops: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
+        return tops
+
+
+def _compared(net: Net, inputs: Mapping[str, Array], found: Mapping[str, Array], model: Model) -> list[Comparison]:
+    half = model.half
+    hooks = _Choices({key: found[name] for key, name in model.names.items() if name in found}, half)
+    env = {key: torch.from_numpy(inputs[key.name]) for key in net.graph.inputs}
+    with torch.no_grad():
+        net.run(env, hooks=hooks, keep=frozenset(net.graph.outputs))
+    chosen = {key for layer in net.layers if _chooses(layer) for key in layer.spec.tops}
+    outputs = [key for key in net.graph.outputs if key in hooks.found]
+    return [
+        *hooks.comparisons,
+        *(_comparison(key, hooks.found[key], env[key], chosen=key in chosen, half=half) for key in outputs),
+    ]
+
+
+def _comparison(key: BlobKey, found: Array, ours: Tensor, *, chosen: bool = False, half: bool = False) -> Comparison:
+    allowed = HALF_TOLERANCE if half and not chosen else TOLERANCE
+    wanted = ours.detach().cpu().float().numpy()
+    return Comparison(key.name, tuple(wanted.shape), difference(found, wanted), allowed, chosen)
+
+
+def difference(found: Array, wanted: Array) -> float:
+    """The largest difference as a part of the largest magnitude; infinite for another shape or other nans."""
+    if found.shape != wanted.shape:
+        return float("inf")
+    if not wanted.size:
+        return 0.0
+    odd = ~np.isfinite(wanted)
+    if (odd != ~np.isfinite(found)).any() or not np.array_equal(found[odd], wanted[odd], equal_nan=True):
+        return float("inf")
+    largest = np.abs(wanted[~odd]).max(initial=0.0)
+    apart = np.abs(found.astype(np.float64)[~odd] - wanted[~odd]).max(initial=0.0)
+    return float(apart / largest) if largest else float(apart)
