@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
+import caffecompat
 from caffecompat import netspec
 from caffecompat.errors import CaffeCompatError, GraphError, SchemaError
+from caffecompat.formats import parse_net, write_text
+from caffecompat.layers import base
 from caffecompat.netspec import (
     FieldValueError,
     NetSpec,
@@ -22,6 +25,7 @@ from caffecompat.netspec import (
 from caffecompat.netspec import layers as L  # noqa: N812 - as every script calls it
 from caffecompat.netspec import params as P  # noqa: N812
 from caffecompat.schema import LAYER_TYPES, caffe_pb2
+from caffecompat.schema.plugins import MODULES
 
 
 def message(text, kind=caffe_pb2.NetParameter):
@@ -327,3 +331,27 @@ def test_layers_by_name():
     assert "Convolution" in dir(L)
     assert not hasattr(L, "__wrapped__")
     assert set(netspec.__all__) <= set(vars(netspec))
+
+
+def test_parameters_of_a_plugins_layer(monkeypatch):
+    """They are stated as those of any layer; the layer type is taken out again."""
+    for registry in (LAYER_TYPES, base._REGISTRY, MODULES):
+        monkeypatch.setitem(registry, "SpecGain", None)
+        del registry["SpecGain"]
+    message = "message SpecGainParameter { optional float scale = 1; repeated int32 axis = 2; }"
+
+    @caffecompat.layer("SpecGain", param="spec_gain_param", message=message)
+    class SpecGain(caffecompat.Layer):
+        pass
+
+    n = NetSpec()
+    n.one = L.SpecGain(L.Input(), scale=2, axis=[1, 2])
+    n.other = L.SpecGain(n.one, spec_gain_param={"scale": 2, "axis": [1, 2]})
+    one, other = n.to_proto().layer[1:]
+    text = "spec_gain_param {\n    scale: 2\n    axis: 1\n    axis: 2\n  }"
+    assert text in write_text(n.to_proto())
+    other.name, other.top[0], other.bottom[0] = one.name, one.top[0], one.bottom[0]
+    assert one == other
+    assert parse_net(write_text(n.to_proto())).message == n.to_proto()
+    with pytest.raises(UnknownFieldError, match='SpecGain.*\n.*did you mean "scale"'):
+        only(L.SpecGain(scael=2))

@@ -129,6 +129,8 @@ class NetSpec:
     def to_proto(self) -> caffe_pb2.NetParameter:
         """The net of the layers that are needed to make all the blobs, in the order of their assignment.
 
+        `str` of it is prototxt; where a plug-in's parameters stand in it, `caffecompat.formats.write_text` writes it.
+
         Raises:
             NotATopError: something else was assigned to a name.
             UnknownFieldError: a layer does not have one of its parameters.
