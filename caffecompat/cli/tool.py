@@ -19,7 +19,8 @@ def command(arguments: tuple[str, ...]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         width = max(map(len, TOOLS))
         lines = [f"  {name:<{width}}  {tool.help}" for name, tool in TOOLS.items()]
-        click.echo("\n".join(["Usage: caffecompat tool NAME [FLAGS] ARGUMENTS...", "", "Tools (NAME --help tells more):", *lines]))
+        head = ["Usage: caffecompat tool NAME [FLAGS] ARGUMENTS...", "", "Tools (NAME --help tells more):"]
+        click.echo("\n".join(head + lines))
         return
     name = arguments[0]
     tool = TOOLS.get(name)

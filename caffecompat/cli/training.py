@@ -293,4 +293,5 @@ def _hearing(action: Action) -> None:
     """Say at once that a signal came. The handler may run amid a write to stderr, whose buffer must not be used."""
     said = "stopping after this iteration; Ctrl-C again ends at once" if action == "stop" else "writing a snapshot"
     with suppress(OSError):
-        os.write(2, f"\n{said}\n".encode())
+        # Below the bar of a terminal; an empty line elsewhere would stop `parse_log.py`.
+        os.write(2, b"\n" * os.isatty(2) + said.encode() + b"\n")

@@ -25,6 +25,7 @@ _PACKAGES = {
     "pandas": "pandas",
     "pydot": "pydot",
     "scipy": "scipy",
+    "six": "six",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
