@@ -9,6 +9,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable
 from math import prod
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from caffecompat.errors import ShapeError, UsageError, shown
+from caffecompat.errors import ShapeError, UsageError, quoted, shown
 from caffecompat.graph.spec import Shape
 from caffecompat.layers.base import MAX_AXES, MAX_VALUES, Layer
 
@@ -286,8 +287,15 @@ class ParameterBlob(Blob):
         return memory.array(tuple(tensor.shape), tensor.device)
 
 
+def _size(size: Any) -> int:
+    try:
+        return index(size)
+    except TypeError:
+        raise ShapeError(f"the sizes of a blob are whole numbers, got {quoted(size)}") from None
+
+
 def _checked(shape: Iterable[Any]) -> Shape:
-    sizes = tuple(int(size) for size in shape)
+    sizes = tuple(_size(size) for size in shape)
     if min(sizes, default=0) < 0 or len(sizes) > MAX_AXES or prod(size or 1 for size in sizes) > MAX_VALUES:
         raise ShapeError(
             f"a blob cannot have shape {shown(str(sizes))}: at most {MAX_AXES} axes and {MAX_VALUES} values"

@@ -25,6 +25,7 @@ ROOMS = (
     "solver",
     "engines",
     "export",
+    "verify",
     "zoo",
     "pycaffe",
     "cv2dnn",

@@ -39,6 +39,7 @@ COMMANDS = {
     "time": "Measure a net layer by layer, forward and backward.",
     "tool": "Run one of Caffe's other programs by its name: convert_imageset, convert_annoset, ...",
     "train": "Train a net as a solver says.",
+    "verify": "Compare a net with another program, blob by blob.",
     "upgrade": "Write old prototxts and weights in today's form.",
 }
 

@@ -47,7 +47,8 @@ def list_recipes() -> list[Recipe]:
     """The recipes that come with caffecompat, by name."""
     folder = recipes_folder()
     paths = sorted(folder.glob("*.py")) if folder else []
-    return [Recipe(path.stem, path, _summary(path)) for path in paths]
+    trees = {path: ast.parse(path.read_bytes()) for path in paths}
+    return [Recipe(path.stem, path, _summary(tree)) for path, tree in trees.items() if _converts(tree)]
 
 
 def find_recipe(name: str) -> Path:
@@ -67,7 +68,11 @@ def find_recipe(name: str) -> Path:
     return known[name]
 
 
-def _summary(path: Path) -> str:
-    """The first line of a file's docstring, without running it."""
-    docstring = ast.get_docstring(ast.parse(path.read_bytes())) or ""
-    return docstring.partition("\n")[0]
+def _converts(tree: ast.Module) -> bool:
+    """Whether a file has the function of a recipe; others there are programs of their own."""
+    return any(isinstance(node, ast.FunctionDef) and node.name == "convert" for node in tree.body)
+
+
+def _summary(tree: ast.Module) -> str:
+    """The first line of a file's docstring."""
+    return (ast.get_docstring(tree) or "").partition("\n")[0]

@@ -97,7 +97,11 @@ def _call(layer: Layer, bottoms: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         layer.spec.locate(error)
         raise
     except (RuntimeError, ValueError, IndexError, ArithmeticError, MemoryError) as error:
-        # PyTorch's ways of refusing what a layer hands it.
+        # PyTorch's ways of refusing what a layer hands it; the layer itself may say better what it expects.
+        try:
+            layer.shapes(*(tuple(blob.shape) for blob in bottoms))
+        except CaffeCompatError as fault:
+            raise layer.spec.locate(fault) from error
         shapes = ", ".join(
             f"{key.name} {tuple(blob.shape)}" for key, blob in zip(layer.spec.bottoms, bottoms, strict=True)
         )

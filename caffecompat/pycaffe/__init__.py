@@ -4,7 +4,6 @@ It has the public surface of the original's pycaffe, that of the SSD branch and 
 `set_dialect`, which says whose rules count where the two differ.
 """
 
-from caffecompat import __version__ as __version__
 from caffecompat.layers import registered as _registered
 from caffecompat.netspec import NetSpec as NetSpec
 from caffecompat.netspec import layers as layers
@@ -43,6 +42,8 @@ from caffecompat.pycaffe.classifier import Classifier as Classifier
 from caffecompat.pycaffe.detector import Detector as Detector
 
 TimerI = Timer
+# That of the Caffe whose place it takes: scripts ask for it.
+__version__ = "1.0.0"
 
 
 def layer_type_list() -> list[str]:

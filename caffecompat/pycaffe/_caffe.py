@@ -1,7 +1,7 @@
 """`caffe._caffe`: what the original's compiled half held, for the scripts that import from it."""
 
-from caffecompat import __version__ as __version__
 from caffecompat.blob import Blob as Blob
+from caffecompat.pycaffe import __version__ as __version__
 from caffecompat.pycaffe._log import init_log as init_log
 from caffecompat.pycaffe._log import log as log
 from caffecompat.pycaffe._net import Net as Net

@@ -253,7 +253,14 @@ class Net(Passes):
         self._net.copy_from(weights)
 
     def share_with(self, other: Net) -> None:
-        """Use another net's parameters, layer by layer of the same name: one memory for both."""
+        """Use another net's parameters, layer by layer of the same name: one memory for both.
+
+        Raises:
+            UsageError: `other` is no net.
+            WeightsError: a layer of the same name has another number of blobs, or blobs of another shape.
+        """
+        if not isinstance(other, Net):
+            raise UsageError(f"share_with takes a net, got {type(other).__name__}")
         self._net.share_with(other._net)
 
     def save(self, path: PathLike) -> None:

@@ -89,13 +89,17 @@ def stack(blob: str, arrays: Sequence[Array]) -> Array:
 
 
 def read_arrays(path: Path, session: Session) -> Arrays:
+    """The inputs of a session's net: see `read_inputs`."""
+    return read_inputs(path, session.net.inputs)
+
+
+def read_inputs(path: Path, inputs: Sequence[str]) -> Arrays:
     """The inputs in a `.npy` (of the net's first input) or `.npz` file (by the inputs' names), as float32.
 
     Raises:
         FormatError: the file is broken, or too large.
         UsageError: it names no input of the net.
     """
-    inputs = session.net.inputs
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

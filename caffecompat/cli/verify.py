@@ -1,0 +1,137 @@
+"""`caffecompat verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from caffecompat.cli.errors import tell
+from caffecompat.cli.options import net_argument, net_options
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from caffecompat.net import Net
+
+DEPARTS = 3
+PROGRAMS = ("opencv", "caffe")
+
+
+@click.command("verify")
+@net_argument
+@click.option(
+    "--against",
+    required=True,
+    metavar="|".join((*PROGRAMS, "FILE.npz")),
+    help="What to compare with: a program that is installed here, or the answers recorded elsewhere.",
+)
+@click.option(
+    "--input",
+    "given",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The input: .npy of the first, .npz of all by name. Else it is drawn, or what the recorded answers are to.",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0),
+    default=1e-4,
+    show_default=True,
+    help="The largest difference that is allowed, as a share of a blob's largest magnitude.",
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the result there.")
+@click.option("--junit", "junit_file", type=click.Path(path_type=Path), metavar="FILE", help="As JUnit's XML.")
+@net_options
+def command(
+    net: Path,
+    weights: Path | None,
+    *,
+    against: str,
+    given: Path | None,
+    tolerance: float,
+    json_file: Path | None,
+    junit_file: Path | None,
+    **options: Any,
+) -> int:
+    """Compare a net with another program, blob by blob, and name the first blob that departs.
+
+    A line is printed for each blob in the order of the layers; `!` marks one that departs, `?` one that the other
+    program does not have. The exit status is 0 if no blob departs, 3 if one does, 1 if a file is at fault or the other
+    program refuses it, and 2 for wrong usage.
+
+    The answers of an old Caffe are recorded where it runs, by converters/record_reference.py.
+    """
+    from caffecompat.errors import UsageError
+    from caffecompat.formats import atomic_write
+    from caffecompat.verify.comparing import compare
+    from caffecompat.verify.reports import as_json, as_junit, as_text, first_departing, sentence
+
+    if weights is None:
+        raise UsageError("no weights: give --weights FILE", hint="two programs fill a net differently")
+    made, inputs, theirs = _answers(net, weights, against, given, options)
+    rows = compare(made.graph, _ours(made, inputs), theirs, tolerance)
+    first = first_departing(rows)
+    click.echo(as_text(rows))
+    if json_file is not None:
+        with atomic_write(json_file) as file:
+            file.write(as_json(rows, against, tolerance).encode() + b"\n")
+    if junit_file is not None:
+        with atomic_write(junit_file) as file:
+            file.write(as_junit(rows, f"{net.name} against {against}"))
+    compared = sum(row.verdict != "missing" for row in rows)
+    if not compared:
+        raise UsageError(f"{against} has none of the net's blobs", hint="is it of another net?")
+    if first is None:
+        tell(f"{compared} of {len(rows)} blobs compared, all equal")
+        return 0
+    tell(f'the first that departs, of layer "{first.layer}": {sentence(first)}')
+    return DEPARTS
+
+
+def _answers(
+    prototxt: Path, weights: Path, against: str, given: Path | None, options: Mapping[str, Any]
+) -> tuple[Net, dict[str, np.ndarray[Any, Any]], Mapping[str, np.ndarray[Any, Any]]]:
+    """The net, the input of both, and what the other program computes."""
+    from caffecompat.cli.opening import open_net
+    from caffecompat.cli.predict._features import read_inputs
+    from caffecompat.errors import UsageError, quoted
+    from caffecompat.verify.peers import caffe_answers, drawn_inputs, opencv_answers
+    from caffecompat.verify.reference import read_reference
+
+    rest = dict(options)
+    shapes = list(rest.pop("input_shapes"))
+    recorded = None
+    if against.endswith(".npz"):
+        if given is not None:
+            raise UsageError("--input is not for recorded answers: they are to an input of their own")
+        recorded = read_reference(against)
+        shapes += [(name, value.shape) for name, value in recorded.inputs.items()]
+    elif against not in PROGRAMS:
+        raise UsageError(f"--against: expected {', '.join(PROGRAMS)} or a .npz file, got {quoted(against)}")
+    opened = open_net(prototxt, weights, shapes, rest, {})
+    for note in opened.notes:
+        tell(note)
+    net = opened.net
+    if recorded is not None:
+        return net, recorded.inputs, recorded.blobs
+    if given is not None:
+        inputs = read_inputs(given, net.inputs)
+    else:
+        inputs = drawn_inputs({key.name: net.blob_shapes[key] for key in net.graph.inputs})
+    if against == "caffe":
+        return net, inputs, caffe_answers(prototxt, weights, inputs)
+    return net, inputs, opencv_answers(net.graph, prototxt, weights, inputs)
+
+
+def _ours(net: Net, inputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    """What the net computes."""
+    import torch
+
+    names = {name: escaped for escaped, name in net.input_names.items()}
+    net.keep = "all"
+    with torch.no_grad():
+        net(**{names.get(name, name): torch.from_numpy(value) for name, value in inputs.items()})
+    return {name: blob.numpy() for name, blob in net.blobs.items()}

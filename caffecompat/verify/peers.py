@@ -1,0 +1,87 @@
+"""What other programs compute from the same files, blob by blob."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from caffecompat.errors import CaffeCompatError, UnsupportedError, UsageError
+from caffecompat.graph.spec import Graph
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def caffe_answers(prototxt: Path, weights: Path, inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+    """What the `caffe` that is installed computes: the original's pycaffe, of any branch.
+
+    Raises:
+        UnsupportedError: there is none.
+    """
+    try:
+        caffe = importlib.import_module("caffe")
+    except ImportError as error:
+        raise UnsupportedError(
+            f"there is no caffe to compare with: {error}",
+            hint="record its answers where it runs: converters/record_reference.py writes a reference.npz",
+        ) from error
+    caffe.set_mode_cpu()
+    net = caffe.Net(str(prototxt), str(weights), caffe.TEST)
+    for name, value in inputs.items():
+        net.blobs[name].reshape(*value.shape)
+        net.blobs[name].data[...] = value
+    net.forward()
+    return {name: np.array(blob.data) for name, blob in net.blobs.items()}
+
+
+def opencv_answers(graph: Graph, prototxt: Path, weights: Path, inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+    """What OpenCV's own importer of Caffe's files computes (OpenCV 4; later ones have none).
+
+    A layer's value there is its value after what OpenCV fused into it: of a blob that several layers in place change,
+    the last one counts.
+
+    Raises:
+        UnsupportedError: this OpenCV has no importer.
+        CaffeCompatError: the importer refuses the files.
+    """
+    import cv2
+
+    if not hasattr(cv2.dnn, "readNetFromCaffe"):
+        raise UnsupportedError(
+            f"OpenCV {cv2.__version__} reads no Caffe files",
+            hint="in an environment of its own: pip install 'opencv-python-headless<5'; or --against onnxruntime",
+        )
+    try:
+        net = cv2.dnn.readNetFromCaffe(str(prototxt), str(weights))
+        # Fused layers give no values of their own; and all are asked for at once, or OpenCV 4.14 answers wrongly.
+        net.enableFusion(False)
+        known = set(net.getLayerNames())
+        wanted: dict[str, str] = {}
+        for spec in graph.layers:
+            top = spec.tops[0].name if spec.tops else ""
+            name = next((name for name in (spec.name, top) if name in known), None)
+            if name is not None and not spec.row.data:
+                wanted.pop(next((other for other, blob in wanted.items() if blob == top), ""), None)
+                wanted[name] = top
+        for blob, value in inputs.items():
+            net.setInput(np.ascontiguousarray(value), blob)
+        found = dict(zip(wanted.values(), map(np.array, net.forward(list(wanted))), strict=True))
+    except cv2.error as error:
+        raise CaffeCompatError(f"OpenCV {cv2.__version__} refuses the files: {error.err or error}") from error
+    return found
+
+
+def drawn_inputs(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, npt.NDArray[np.float32]]:
+    """Values for inputs of these shapes: the same each time, from -1 to 1, as `record_reference.py` draws them.
+
+    Raises:
+        UsageError: there is no input.
+    """
+    if not shapes:
+        raise UsageError("the net has no input to feed")
+    generator = np.random.RandomState(1)
+    return {name: generator.uniform(-1, 1, shape).astype(np.float32) for name, shape in shapes.items()}
