@@ -16,8 +16,9 @@ import sys
 import numpy as np
 
 
+
 def record(prototxt, weights, target, given=None):
-    # type: (str, str, str, object) -> None
+    # type: (str, str, str, dict[str, np.ndarray] | None) -> None
     """Run the net once and write the file."""
     import caffe
 
@@ -39,11 +40,11 @@ def record(prototxt, weights, target, given=None):
         if name not in net.inputs:
             arrays["blob/" + name] = np.array(blob.data, np.float32)
     with open(target, "wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore
     print("{}: {} blobs".format(target, len(arrays)))
 
 
 if __name__ == "__main__":
     if len(sys.argv) not in (4, 5):
         sys.exit(__doc__)
-    record(*sys.argv[1:4], given=np.load(sys.argv[4]) if len(sys.argv) == 5 else None)
+    record(sys.argv[1], sys.argv[2], sys.argv[3], np.load(sys.argv[4]) if len(sys.argv) == 5 else None)
