@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING
 from caffecompat.errors import CaffeCompatError, CaffeCompatWarning
 
 if TYPE_CHECKING:
+    from caffecompat.export.fusing import fuse
     from caffecompat.layers.base import Layer
     from caffecompat.layers.plugins import layer
     from caffecompat.net import Net, load
     from caffecompat.solver import Solver
 
 __version__ = "0.1.0"
-__all__ = ["CaffeCompatError", "CaffeCompatWarning", "Layer", "Net", "Solver", "__version__", "layer", "load"]
+__all__ = ["CaffeCompatError", "CaffeCompatWarning", "Layer", "Net", "Solver", "__version__", "fuse", "layer", "load"]
 
 _MODULES = {
     "Layer": "caffecompat.layers.base",
     "Net": "caffecompat.net",
     "Solver": "caffecompat.solver",
+    "fuse": "caffecompat.export.fusing",
     "layer": "caffecompat.layers.plugins",
     "load": "caffecompat.net",
 }

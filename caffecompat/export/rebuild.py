@@ -8,7 +8,7 @@ import numpy.typing as npt
 from caffecompat.errors import UnsupportedError, WeightsError, quoted
 from caffecompat.formats.parsed import Parsed
 from caffecompat.formats.weights import LayerWeights, WeightBlob, Weights
-from caffecompat.graph import build_graph
+from caffecompat.graph import Phase, build_graph
 from caffecompat.net import Net
 from caffecompat.net.saving import net_blobs
 from caffecompat.schema import caffe_pb2
@@ -35,8 +35,8 @@ def blobs_by_name(net: Net) -> Blobs:
     return named
 
 
-def rebuild(net: Net, message: caffe_pb2.NetParameter, blobs: Blobs) -> Net:
-    """A new net from a changed NetParameter and changed blobs, in the phase and dialect of `net`.
+def rebuild(net: Net, message: caffe_pb2.NetParameter, blobs: Blobs, phase: Phase | None = None) -> Net:
+    """A new net from a changed NetParameter and changed blobs, in the phase (unless given) and dialect of `net`.
 
     Layers of which `blobs` has nothing start from their fillers.
 
@@ -44,7 +44,8 @@ def rebuild(net: Net, message: caffe_pb2.NetParameter, blobs: Blobs) -> Net:
         CaffeCompatError: the layers make no net, or the blobs do not fit them.
     """
     old = net.graph
-    rebuilt = Net(build_graph(Parsed(message, file=old.file), old.phase, dialect=old.dialect, root=old.root))
+    graph = build_graph(Parsed(message, file=old.file), phase or old.phase, dialect=old.dialect, root=old.root)
+    rebuilt = Net(graph)
     layers = tuple(
         LayerWeights(name, "", tuple(WeightBlob(np.ascontiguousarray(blob, np.float32)) for blob in theirs))
         for name, theirs in blobs.items()

@@ -136,15 +136,15 @@ def _reach(
     axes, space = len(reach.size), bottoms[0][-len(reach.size) :]
     if spec.type in ("Convolution", "Deconvolution") and len(blobs[0]) == axes + 2:
         message = spec.message.convolution_param
-        stride = _by_axis(message, "stride", 1, axes)
-        dilation = _by_axis(message, "dilation", 1, axes)
+        stride = by_axis(message, "stride", 1, axes)
+        dilation = by_axis(message, "dilation", 1, axes)
         kernel = [d * (k - 1) + 1 for k, d in zip(blobs[0][2:], dilation, strict=True)]
         return reach.through(kernel, stride) if spec.type == "Convolution" else reach.spread(kernel, stride)
     if spec.type == "Pooling" and axes == 2:
         pooling = spec.message.pooling_param
         if pooling.global_pooling:
             return reach.through(space)
-        return reach.through(_by_axis(pooling, "kernel", 1, axes), _by_axis(pooling, "stride", 1, axes))
+        return reach.through(by_axis(pooling, "kernel", 1, axes), by_axis(pooling, "stride", 1, axes))
     if spec.type in ("InnerProduct", "SPP") and len(bottoms[0]) == axes + 2:
         return reach.through(space)
     if spec.type == "LRN" and spec.message.lrn_param.norm_region == caffe_pb2.LRNParameter.WITHIN_CHANNEL:
@@ -164,7 +164,7 @@ def _widest(reaches: Sequence[Reach]) -> Reach | None:
     )
 
 
-def _by_axis(message: Message, name: str, default: int, axes: int) -> list[int]:
+def by_axis(message: Message, name: str, default: int, axes: int) -> list[int]:
     """A size that a message states for all axes at once, axis by axis, or as `_h` and `_w`."""
     two = (f"{name}_h", f"{name}_w")
     if axes == 2 and name != "dilation" and any(message.HasField(field) for field in two):

@@ -1,0 +1,122 @@
+"""Two nets that are to compute the same, compared on random input.
+
+Layers that choose (DetectionOutput, ArgMax, ...) turn a difference of 1e-7 into another choice where two values are
+nearly equal. So what they read is compared, like outputs, and then both nets go on from the same values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from caffecompat.errors import CaffeCompatError, quoted
+from caffecompat.layers.base import Layer
+from caffecompat.layers.detection import DetectionOutput
+from caffecompat.layers.elementwise import ArgMax
+from caffecompat.layers.fork_neurons import Sign
+from caffecompat.layers.neurons import Threshold
+from caffecompat.layers.pooling import Pooling
+from caffecompat.layers.proposal import Proposal, PythonProposal
+from caffecompat.layers.selecting import BatchReindex, Filter
+from caffecompat.net import Net
+
+# The deviation of a picture's values, from 0 to 255.
+PIXELS = 60
+
+
+def chooses(layer: Layer) -> bool:
+    """Whether the least difference in what a layer reads may change its tops wholly."""
+    if isinstance(layer, Pooling):
+        return layer.mask
+    return isinstance(layer, (ArgMax, BatchReindex, DetectionOutput, Filter, Proposal, PythonProposal, Sign, Threshold))
+
+
+def difference(found: Tensor, wanted: Tensor) -> float:
+    """The largest difference as a part of the largest magnitude wanted; infinite for another shape or other nans."""
+    if found.shape != wanted.shape:
+        return float("inf")
+    found, wanted = found.double(), wanted.double()
+    finite = wanted.isfinite()
+    if not torch.equal(finite, found.isfinite()):
+        return float("inf")
+    largest = wanted[finite].abs().max().item() if finite.any() else 0.0
+    apart = (found - wanted)[finite].abs().max().item() if finite.any() else 0.0
+    return apart / largest if largest else apart
+
+
+def compare(wanted: Net, found: Net) -> dict[str, float]:
+    """The difference of each output of two nets of the same inputs, and of what layers that choose read, by blob.
+
+    Args:
+        wanted: the net that is right, in evaluation.
+        found: the other, with the same layers that choose, in the same order.
+
+    Raises:
+        CaffeCompatError: a net cannot compute random values, or does not give finite ones.
+    """
+    random = np.random.default_rng(0)
+    inputs = {name: _values(wanted, name, random) for name in wanted.inputs}
+    recorded = _Recorded()
+    outputs = _run(wanted, inputs, recorded)
+    for name, value in outputs.items():
+        if not value.isfinite().all():
+            raise CaffeCompatError(
+                f"the net's output {quoted(name)} is not finite on random input, so that nothing can be compared",
+                hint="are its weights given? Statistics of BatchNorm that a filler made are 0",
+            )
+    compared = _Compared(recorded)
+    results = _run(found, inputs, compared)
+    return {**compared.differences, **{name: difference(results[name], outputs[name]) for name in outputs}}
+
+
+def _values(net: Net, name: str, random: np.random.Generator) -> Tensor:
+    """Random values, normally distributed; those of a picture as large as the net's pictures may be."""
+    shape = net.blob_shapes[next(key for key in net.graph.inputs if key.name == name)]
+    record = net.preprocessing
+    picture = len(shape) == 4 and name == record.input and record.channels != "none"
+    deviation = PIXELS * abs(record.scale) if picture else 1.0
+    return torch.from_numpy(random.standard_normal(shape, dtype=np.float32) * np.float32(deviation))
+
+
+class _Recorded:
+    """Hooks that keep what layers that choose read."""
+
+    def __init__(self) -> None:
+        self.read: list[tuple[Tensor, ...]] = []
+
+    def before(self, index: int, layer: Layer, bottoms: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        if chooses(layer):
+            self.read.append(bottoms)
+        return bottoms
+
+    def after(
+        self, index: int, layer: Layer, bottoms: tuple[Tensor, ...], tops: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
+        return tops
+
+
+class _Compared(_Recorded):
+    """Hooks that compare what layers that choose read with what was recorded, and hand them that."""
+
+    def __init__(self, recorded: _Recorded) -> None:
+        super().__init__()
+        self._expected: Iterator[tuple[Tensor, ...]] = iter(recorded.read)
+        self.differences: dict[str, float] = {}
+
+    def before(self, index: int, layer: Layer, bottoms: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        if not chooses(layer):
+            return bottoms
+        expected = next(self._expected)
+        for key, bottom, right in zip(layer.spec.bottoms, bottoms, expected, strict=True):
+            self.differences[key.name] = max(difference(bottom, right), self.differences.get(key.name, 0.0))
+        return expected
+
+
+def _run(net: Net, inputs: dict[str, Tensor], hooks: _Recorded) -> dict[str, Tensor]:
+    env = {key: inputs[key.name] for key in net.graph.inputs}
+    with torch.no_grad():
+        net.run(env, hooks=hooks, keep=frozenset(net.graph.outputs))
+    return {key.name: env[key] for key in net.graph.outputs}

@@ -1,0 +1,84 @@
+"""`caffecompat.fuse`: a net with fewer layers that computes the same at test time, proved on random input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from caffecompat.errors import CaffeCompatError, UsageError, quoted
+from caffecompat.export.comparing import compare
+from caffecompat.export.rebuild import Blobs, blobs_by_name, rebuild
+from caffecompat.formats.parsed import Parsed
+from caffecompat.graph import Graph, build_graph
+from caffecompat.graph.passes import data_to_inputs, drop_train_only, fused
+from caffecompat.net import Net
+from caffecompat.net.saving import net_message
+
+# The largest difference of a blob, as a part of its largest magnitude.
+TOLERANCE = 1e-5
+
+
+def fuse(net: Net, *, verify: bool = True, tell: Callable[[str], None] | None = None) -> Net:
+    """Fold, merge and take out layers that a net does not need at test time.
+
+    BatchNorm, Scale and Bias go into the convolutions before and after them, sums of parallel linear branches become
+    one convolution, Normalize's scale goes into the next convolutions, Dropout, losses and evaluation go, and
+    activations work in place. Outputs keep their names; losses leave what they read, as in `caffecompat convert`.
+    What changes more than rounding is left alone. `docs/fuse.md` has the rules.
+
+    Args:
+        net: the net, in evaluation (`net.eval()`); it does not change. Parameters that nothing is folded into are
+            shared with it.
+        verify: compare the new net with the old one on random input of the shapes that it was built for.
+        tell: is called with a sentence for each thing that was done.
+
+    Returns:
+        The new net, in evaluation, in float32 on the CPU.
+
+    Raises:
+        UsageError: the net is in training.
+        UnsupportedError: two layers with parameters have one name.
+        CaffeCompatError: by `verify`, a blob differs by more than 1e-5 of its largest magnitude, or cannot be compared.
+    """
+    if net.training:
+        raise UsageError("only a net in evaluation can be fused", hint="call net.eval() first")
+    graph, blobs, notes = _ready(net)
+    new, folded, done = fused(graph, blobs)
+    made = rebuild(net, new.message, folded, phase="TEST")
+    with suppress(CaffeCompatError):  # a mean file that is not there: the net can do without
+        made.preprocessing = net.preprocessing
+    notes += done or ["nothing to fuse was found"]
+    if verify and done:
+        notes.append(_verified(rebuild(net, graph.message, blobs, phase="TEST"), made))
+    for note in notes:
+        if tell is not None:
+            tell(note)
+    return made
+
+
+def _ready(net: Net) -> tuple[Graph, Blobs, list[str]]:
+    """The net as it computes in evaluation, whatever its phase, without data layers, losses and evaluation."""
+    message = net_message(net)
+    for layer in message.layer:
+        layer.ClearField("phase")
+    old = net.graph
+    graph = build_graph(Parsed(message, file=old.file), "TEST", dialect=old.dialect, root=old.root)
+    graph, notes = drop_train_only(graph)
+    shapes = {key.name: net.blob_shapes[key] for key in old.inputs}
+    read = [spec for spec in graph.layers if spec.row.data and spec.type not in ("Input", "DummyData")]
+    fed = {key.name for spec in read for key in spec.tops}
+    graph = data_to_inputs(graph, {name: shape for name, shape in shapes.items() if name in fed})
+    names = {spec.name for spec in graph.layers}
+    return graph, {name: blobs for name, blobs in blobs_by_name(net).items() if name in names}, notes
+
+
+def _verified(net: Net, made: Net) -> str:
+    differences = compare(net, made)
+    for name, apart in differences.items():
+        if not apart <= TOLERANCE:
+            raise CaffeCompatError(
+                f"the fused net is not the net: blob {quoted(name)} differs by {apart:.1e} of its largest magnitude; "
+                f"{TOLERANCE:.0e} is allowed",
+                hint="--no-verify, or verify=False, takes it nevertheless",
+            )
+    return f"verified on random input: outputs differ by at most {max(differences.values()):.1e} of their magnitude"
