@@ -16,7 +16,6 @@ import sys
 import numpy as np
 
 
-
 def record(prototxt, weights, target, given=None):
     # type: (str, str, str, dict[str, np.ndarray] | None) -> None
     """Run the net once and write the file."""

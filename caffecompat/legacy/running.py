@@ -11,6 +11,7 @@ from types import ModuleType
 from caffecompat.legacy import drop_in
 from caffecompat.legacy.loading import Finder, Source, compile_text, decode, read_code, run, translated_files
 from caffecompat.legacy.old_names import install_old_names
+from caffecompat.legacy.opencv import offer_importer
 
 HELPERS = str(Path(__file__).resolve().parent)
 # Where a package is not called as its module is.
@@ -65,6 +66,7 @@ def run_script(
     _set_path("" if script == "-" else str(Path(script).resolve().parent))
     sys.argv = [script, *arguments]
     drop_in.install()
+    offer_importer()
     Finder(python2=python2, told=told).install()
     install_old_names()
     main = ModuleType("__main__")

@@ -117,3 +117,14 @@ def test_faults_are_told_without_a_traceback(tmp_path):
     (tmp_path / "script.py").write_text("import caffe\n")
     done = run(tmp_path / "script.py", code=1)
     assert done.stderr.startswith(f"Error: expected no other caffe, got the one at {tmp_path}/caffe.py")
+
+
+def test_opencv_has_its_importer_of_caffe_files(tmp_path):
+    """OpenCV 5 dropped it; a script that imports cv2 gets it back, one that does not needs no torch for it."""
+    prototxt = 'input: "data" input_shape { dim: 1 dim: 3 } layer { name: "p" type: "Softmax" bottom: "data" top: "p" }'
+    (tmp_path / "net.prototxt").write_text(prototxt)
+    path = tmp_path / "script.py"
+    path.write_text("import sys\nimport cv2\nprint(cv2.dnn.readNetFromCaffe(sys.argv[1]).getLayerNames())\n")
+    assert run(path, tmp_path / "net.prototxt").stdout == "('p',)\n"
+    path.write_text("import sys\nprint('torch' in sys.modules, 'cv2' in sys.modules)\n")
+    assert run(path).stdout == "False False\n"
