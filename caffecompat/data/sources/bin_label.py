@@ -55,7 +55,7 @@ class BinLabelSource(PairSource):
         self._bin_cut = read_cut(spec, "bin_slice", param.bin_slice, pairs=False, one_dim=True) if cuts else None
         transform = spec.message.transform_param
         # The transformer is not used, but takes its seed, as in every layer that prefetches.
-        seeds = transform.mirror or (spec.phase == "TRAIN" and transform.crop_size > 0)
+        seeds = int(transform.mirror or (spec.phase == "TRAIN" and transform.crop_size > 0))
         reading.draws.many(seeds)
         self.begin(self.shuffle_stream())
         self._draws = Draws(reading.draws())

@@ -55,7 +55,7 @@ class WindowSource(Source):
         self._kinds = (self._file.background, self._file.foreground)
         self._rank, self._world = share(spec, reading, min(map(len, self._kinds)))
         self._cached: dict[int, Image] | None = {} if param.cache_images else None
-        seeds = transform.mirror or spec.phase == "TRAIN"
+        seeds = int(transform.mirror or spec.phase == "TRAIN")
         reading.draws.many(seeds)
         self._draws = Draws(reading.draws())
         reading.draws.many(seeds + 1)
