@@ -1,4 +1,4 @@
-"""`caffecompat convert`: a prototxt and its weights as a file for PyTorch or for Caffe."""
+"""`caffecompat convert`: a prototxt and its weights as a file for PyTorch, ONNX or Caffe."""
 
 from __future__ import annotations
 
@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Put channel order, mean and scale into the graph of a .pt2: it takes uint8 (N, H, W, 3), R, G, B.",
 )
+@click.option("--opset", type=int, metavar="N", help="The operators' version in an .onnx, from 17 on.  [default: 17]")
+@click.option("--half", is_flag=True, help="float16 in an .onnx; inputs and outputs stay float32.")
+@click.option("--fixed-batch", is_flag=True, help="Fix the number of images in a .pt2 or .onnx.")
+@click.option("--dynamic-size", is_flag=True, help="Let the height and width of pictures in an .onnx vary.")
+@click.option("--no-verify", is_flag=True, help="Do not compare an .onnx in ONNX Runtime with the net.")
+@click.option("--license", metavar="TEXT", default="", help="The licence of the net and its weights, to be recorded.")
 @net_options
 @preprocessing_options
 def command(
@@ -40,6 +46,12 @@ def command(
     recipe: str | None,
     options: tuple[str, ...],
     embed_preprocessing: bool,
+    opset: int | None,
+    half: bool,
+    fixed_batch: bool,
+    dynamic_size: bool,
+    no_verify: bool,
+    license: str,
     input_shapes: tuple[tuple[str, tuple[int, ...]], ...],
     mean: str | None,
     scale: float | None,
@@ -47,10 +59,11 @@ def command(
     labels: Path | None,
     **rules: Any,
 ) -> None:
-    """Write a net and its weights as a file that PyTorch or Caffe loads.
+    """Write a net and its weights as a file that PyTorch, ONNX Runtime or Caffe loads.
 
     \b
     .pt2              an exported program: runs in PyTorch without caffecompat
+    .onnx             a graph of ONNX's standard operators, compared with the net in ONNX Runtime
     .safetensors      the parameters
     .pt               the parameters, as a state dict
     .caffemodel       the parameters for Caffe, in today's form (V2)
@@ -66,7 +79,9 @@ def command(
     from caffecompat.export.suffixes import check_target
 
     target = output or Path(_stem(net) + ".pt2")
-    check_target(target, embed_preprocessing)
+    changed = {"opset": opset is not None, "half": half, "verify": no_verify}
+    changed |= {"dynamic_batch": fixed_batch, "dynamic_size": dynamic_size}
+    check_target(target, embed_preprocessing, [name for name, given in changed.items() if given])
     keep_inputs(target, [net, weights, labels])
     chosen = _recipe(recipe, options)
     preparing = {"mean": mean, "scale": scale, "channels": channels, "labels": labels}
@@ -87,7 +102,20 @@ def command(
     sources = [source for source in (net, weights) if source is not None]
     if target.suffix.lower() == ".pt2":
         click.echo("tracing the net: some seconds", err=True)
-    written = export(made, target, preprocessing=record, embed_preprocessing=embed_preprocessing, sources=sources)
+    written = export(
+        made,
+        target,
+        preprocessing=record,
+        embed_preprocessing=embed_preprocessing,
+        sources=sources,
+        dynamic_batch=not fixed_batch,
+        dynamic_size=dynamic_size,
+        opset=opset,
+        half=half,
+        verify=not no_verify,
+        license=license,
+        tell=tell,
+    )
     for path in written:
         click.echo(f"wrote {path} ({path.stat().st_size:,} bytes)")
     _tell_blobs(made)

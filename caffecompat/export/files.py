@@ -13,8 +13,9 @@ from torch import Tensor
 
 import caffecompat
 from caffecompat.data.preprocessing import Preprocessing
-from caffecompat.errors import CaffeCompatError, CaffeCompatWarning
+from caffecompat.errors import CaffeCompatError, CaffeCompatWarning, UnsupportedError
 from caffecompat.export.caffe import export_caffemodel, export_hdf5, export_prototxt
+from caffecompat.export.onnx.options import OPSET, OnnxOptions
 from caffecompat.export.pt import export_pt
 from caffecompat.export.safetensors import export_safetensors
 from caffecompat.export.suffixes import check_target
@@ -40,12 +41,18 @@ def export(
     sources: Sequence[str | os.PathLike[str]] = (),
     example: Mapping[str, Tensor] | None = None,
     dynamic_batch: bool = True,
+    dynamic_size: bool = False,
+    opset: int | None = None,
+    half: bool = False,
+    verify: bool = True,
+    license: str = "",
+    tell: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Write a net to a file, replacing the file whole if it exists.
 
-    The preprocessing, the version of caffecompat and the SHA-256 of the sources go with it: as metadata in `.pt2`,
-    `.safetensors` and `.pt`, as comments in `.prototxt`. `.caffemodel` and `.caffemodel.h5` have no place for them:
-    they get the preprocessing alone, in a file beside them, `<name>.preprocessing.json`.
+    The preprocessing, the version of caffecompat, the SHA-256 of the sources and the licence go with it: as metadata
+    in `.pt2`, `.onnx`, `.safetensors` and `.pt`, as comments in `.prototxt`. `.caffemodel` and `.caffemodel.h5` have
+    no place for them: they get the preprocessing alone, in a file beside them, `<name>.preprocessing.json`.
 
     Args:
         net: the net; it does not change.
@@ -55,23 +62,31 @@ def export(
             uint8 (N, height, width, 3) in the order R, G, B.
         sources: the files that the net came from, to be recorded by name and SHA-256.
         example: inputs to trace `.pt2` with, by name; None means zeros of the shapes the net was built for.
-        dynamic_batch: let the number of images in a `.pt2` vary.
+        dynamic_batch: let the number of images in a `.pt2` or `.onnx` vary, where the net does not fix it.
+        dynamic_size: let the height and width of pictures in an `.onnx` vary.
+        opset: the version of the operators in an `.onnx`; None means 17.
+        half: float16 weights and activations in an `.onnx`, its inputs and outputs being float32.
+        verify: compare what ONNX Runtime makes of an `.onnx` with the net, before it is written.
+        license: the licence of the net and its weights, as text, to be recorded.
+        tell: is called with what was found by verifying.
 
     Returns:
         The files written.
 
     Raises:
-        UsageError: the suffix is none of `SUFFIXES`, or the format cannot embed preprocessing.
+        UsageError: the suffix is none of `SUFFIXES`, or the format cannot embed preprocessing or has no such option.
         CaffeCompatError: the file cannot be written, or the net does not fit the format.
     """
     path = Path(path)
-    suffix = check_target(path, embed_preprocessing)
+    defaults = {"dynamic_size": dynamic_size, "opset": opset is not None, "half": half, "verify": not verify}
+    suffix = check_target(path, embed_preprocessing, [name for name, changed in defaults.items() if changed])
     record = net.preprocessing if preprocessing is None else preprocessing
     metadata = {
         "caffecompat_version": caffecompat.__version__,
         "preprocessing": record.to_json(),
         "preprocessing_embedded": json.dumps(embed_preprocessing),
         "sources": json.dumps({Path(source).name: sha256(source) for source in sources}),
+        "license": license or "not stated",
     }
     if suffix == ".pt2":
         from caffecompat.export.pt2 import export_pt2
@@ -84,20 +99,53 @@ def export(
             embed=record if embed_preprocessing else None,
             metadata=metadata,
         )
-        if dynamic_batch and not varies:
-            images = ", ".join(str(net.blob_shapes[key][0]) for key in net.graph.inputs if net.blob_shapes[key])
-            warnings.warn(
-                f"{path}: the net fixes the number of images: it takes {images}", CaffeCompatWarning, stacklevel=2
-            )
+        written = [path]
+    elif suffix == ".onnx":
+        options = OnnxOptions(opset or OPSET, half, verify, dynamic_batch, dynamic_size)
+        written, varies = _export_onnx(net, path, options, metadata, tell)
     else:
         _PARAMETERS[suffix](net, path, metadata)
-    written = [path]
+        written, varies = [path], True
+    if dynamic_batch and not varies:
+        images = ", ".join(str(net.blob_shapes[key][0]) for key in net.graph.inputs if net.blob_shapes[key])
+        warnings.warn(
+            f"{path}: the net fixes the number of images: it takes {images}", CaffeCompatWarning, stacklevel=2
+        )
     if suffix in _WITHOUT_METADATA:
         beside = path.with_name(path.name[: -len(suffix)] + ".preprocessing.json")
         with atomic_write(beside) as file:
             file.write(metadata["preprocessing"].encode() + b"\n")
         written.append(beside)
     return written
+
+
+def _export_onnx(
+    net: Net,
+    path: Path,
+    options: OnnxOptions,
+    metadata: Mapping[str, str],
+    tell: Callable[[str], None] | None,
+) -> tuple[list[Path], bool]:
+    """The files written, and whether the number of images may vary."""
+    try:
+        import onnx  # noqa: F401
+    except ImportError as error:
+        raise UnsupportedError(
+            "ONNX needs the package onnx, which is not installed", hint="pip install caffecompat[onnx]"
+        ) from error
+    from caffecompat.export.onnx.exporting import export_onnx
+
+    exported = export_onnx(net, path, options, metadata)
+    if options.verify and exported.comparisons is None:
+        warnings.warn(
+            f"{path}: not verified: onnxruntime is not installed (pip install caffecompat[onnx])",
+            CaffeCompatWarning,
+            stacklevel=3,
+        )
+    for comparison in exported.comparisons or ():
+        if tell is not None:
+            tell(f"in ONNX Runtime {comparison}")
+    return exported.files, exported.varies
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

@@ -47,7 +47,7 @@ def rebuild(net: Net, message: caffe_pb2.NetParameter, blobs: Blobs, phase: Phas
     graph = build_graph(Parsed(message, file=old.file), phase or old.phase, dialect=old.dialect, root=old.root)
     rebuilt = Net(graph)
     layers = tuple(
-        LayerWeights(name, "", tuple(WeightBlob(np.ascontiguousarray(blob, np.float32)) for blob in theirs))
+        LayerWeights(name, "", tuple(WeightBlob(np.asarray(blob, np.float32, order="C")) for blob in theirs))
         for name, theirs in blobs.items()
     )
     unused = rebuilt.copy_from(Weights(layers)).unused

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from caffecompat.errors import UsageError, quoted
 
 SUFFIXES = {
     ".pt2": "an exported program: runs in PyTorch without caffecompat",
+    ".onnx": "a graph of ONNX's standard operators",
     ".safetensors": "the parameters",
     ".pt": "the parameters, as a state dict",
     ".caffemodel": "the parameters, for Caffe",
@@ -15,14 +17,32 @@ SUFFIXES = {
     ".prototxt": "the net in today's form",
 }
 
+# Options that only some formats have.
+OPTIONS = {
+    "dynamic_batch": (".pt2", ".onnx"),
+    "dynamic_size": (".onnx",),
+    "half": (".onnx",),
+    "opset": (".onnx",),
+    "verify": (".onnx",),
+}
 
-def check_target(path: Path, embed_preprocessing: bool) -> str:
+
+def check_target(path: Path, embed_preprocessing: bool, options: Collection[str] = ()) -> str:
     """The format that a path asks for, if it can hold what it is to hold.
 
+    Args:
+        path: where to.
+        embed_preprocessing: preprocessing is to be put into the graph.
+        options: those of `OPTIONS` that are not as they are by default.
+
     Raises:
-        UsageError: there is no such format, or it has no graph to embed preprocessing in.
+        UsageError: there is no such format, it has no graph to embed preprocessing in, or not that option.
     """
     suffix = suffix_of(path)
+    for option in options:
+        if suffix not in OPTIONS[option]:
+            formats = " and ".join(OPTIONS[option])
+            raise UsageError(f"{option.replace('_', ' ')} can be chosen for {formats} only, not for {suffix}")
     if embed_preprocessing and suffix != ".pt2":
         raise UsageError(f"preprocessing can be embedded in .pt2 only, not in {suffix}")
     return suffix

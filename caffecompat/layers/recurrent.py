@@ -115,6 +115,10 @@ class Recurrent(Layer):
             self._carried = tuple(part.detach() for part in state)
         return torch.stack(tops)
 
+    def forget(self) -> None:
+        """Begin the next pass with a state of 0."""
+        self._carried = ()
+
     def _begin(self, x: Tensor) -> State:
         carried = () if torch.compiler.is_compiling() else self._carried
         if carried and carried[0].shape[0] == x.shape[1] and carried[0].device == x.device:

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from caffecompat.detection.rois import round_half_away
 from caffecompat.errors import CaffeCompatWarning, SchemaError, UnsupportedError
 from caffecompat.graph.spec import LayerSpec
 from caffecompat.layers.base import MAX_VALUES, Layer, Shape, layer
+from caffecompat.layers.pooling import Pair
 from caffecompat.schema import caffe_pb2
 
 Param = caffe_pb2.ResampleParameter
@@ -65,9 +67,13 @@ class Resize(Layer):
         return ((*bottoms[0][:2], *size),)
 
     def forward(self, bottom: Tensor) -> Tensor:
-        size = self._size(bottom.shape[2], bottom.shape[3])
-        rows, columns = (_bilinear(bottom.shape[axis + 2], size[axis]) for axis in (0, 1))
-        return _apply(bottom, rows, columns)
+        source = (bottom.shape[2], bottom.shape[3])
+        return _apply(bottom, *self.matrices(source, self._size(*source)))
+
+    def matrices(self, source: Pair, target: Pair) -> tuple[Tensor, Tensor]:
+        """The weights (height, H) of the rows and (width, W) of the columns, for these sizes of bottom and top."""
+        rows, columns = (_bilinear(source[axis], target[axis]) for axis in (0, 1))
+        return rows, columns
 
 
 def _bilinear(source: int, target: int) -> Tensor:
@@ -122,20 +128,32 @@ class Resample(Layer):
     def forward(self, bottom: Tensor, reference: Tensor | None = None) -> Tensor:
         size = self._size(*(tuple(blob.shape) for blob in (bottom, reference) if blob is not None))
         source = (bottom.shape[2], bottom.shape[3])
-        factors = [torch.tensor(source[axis], dtype=torch.float32) / size[axis] for axis in (0, 1)]
-        places = [
-            torch.arange(size[axis], dtype=torch.float32) * factors[axis] + factors[1 - axis] / 2 - 0.5
-            for axis in (0, 1)
-        ]
         if self._param.type == Param.NEAREST:
-            # The original reads beside the picture where the factors differ enough.
-            rows, columns = (
-                round_half_away(places[axis]).clamp(0, source[axis] - 1).long().to(bottom.device) for axis in (0, 1)
-            )
+            rows, columns = (place.to(bottom.device) for place in self._nearest(source, size))
             return bottom.index_select(2, rows).index_select(3, columns)
+        return _apply(bottom, *self.matrices(source, size))
+
+    def matrices(self, source: Pair, target: Pair) -> tuple[Tensor, Tensor]:
+        """The weights (height, H) of the rows and (width, W) of the columns, for these sizes of bottom and top."""
+        if self._param.type == Param.NEAREST:
+            rows, columns = (
+                functional.one_hot(place, source[axis]).float()
+                for axis, place in enumerate(self._nearest(source, target))
+            )
+            return rows, columns
+        factors, places = _places(source, target)
         widen = self._param.antialias and bool(max(factors) > 1)
         rows, columns = (self._weights(places[axis], source[axis], factors[axis], widen) for axis in (0, 1))
-        return _apply(bottom, rows, columns)
+        return rows, columns
+
+    def _nearest(self, source: Pair, target: Pair) -> tuple[Tensor, Tensor]:
+        """The row and the column that is taken for each of the top; int64."""
+        # The original reads beside the picture where the factors differ enough.
+        rows, columns = (
+            round_half_away(place).clamp(0, source[axis] - 1).long()
+            for axis, place in enumerate(_places(source, target)[1])
+        )
+        return rows, columns
 
     def _weights(self, places: Tensor, source: int, factor: Tensor, widen: bool) -> Tensor:
         """(target, source) the weights of one axis, float32; they add up to 1, or all are 0."""
@@ -147,6 +165,15 @@ class Resample(Layer):
         weights = (_cubic if cubic else _triangle)(distance * narrow) * near
         total = weights.sum(1, keepdim=True)
         return torch.where(total != 0, weights / total, 0.0)
+
+
+def _places(source: Pair, target: Pair) -> tuple[list[Tensor], list[Tensor]]:
+    """By how much rows and columns shrink, and where those of the top lie in the bottom."""
+    factors = [torch.tensor(source[axis], dtype=torch.float32) / target[axis] for axis in (0, 1)]
+    places = [
+        torch.arange(target[axis], dtype=torch.float32) * factors[axis] + factors[1 - axis] / 2 - 0.5 for axis in (0, 1)
+    ]
+    return factors, places
 
 
 def _triangle(distance: Tensor) -> Tensor:

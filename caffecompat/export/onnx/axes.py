@@ -13,11 +13,12 @@ from caffecompat.errors import CaffeCompatError, UnsupportedError, UsageError
 from caffecompat.export.onnx.values import Sizes
 from caffecompat.graph.spec import BlobKey, Shape
 from caffecompat.layers.detection import DetectionOutput
+from caffecompat.layers.proposal import Proposal, PythonProposal
 from caffecompat.layers.selecting import Filter
 from caffecompat.net import Net
 
 # Layers of which one size of the tops depends on values, and its axis.
-_BY_VALUES = ((DetectionOutput, 2), (Filter, 0))
+_BY_VALUES = ((DetectionOutput, 2), (Filter, 0), (Proposal, 0), (PythonProposal, 0))
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _larger(net: Net, built: Mapping[str, Shape]) -> dict[str, Shape]:
             file=error.file,
             line=error.line,
             layer=error.layer,
-            hint="convert without --dynamic-size",
+            hint="fix the size: dynamic_size=False, or no --dynamic-size",
         ) from error
     return inputs
 

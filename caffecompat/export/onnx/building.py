@@ -51,6 +51,8 @@ class _Builder:
                 self._feed(layer)
             else:
                 self._emit(layer)
+        if not self.outputs:
+            raise UnsupportedError("the net has no output, and ONNX needs one", file=self.net.graph.file)
         self.model.outputs = [self.values[key] for key in self.outputs]
         return self.model
 

@@ -11,33 +11,11 @@ from onnx import defs
 from caffecompat.errors import UsageError
 from caffecompat.export.onnx.axes import find_axes
 from caffecompat.export.onnx.building import build_model
+from caffecompat.export.onnx.options import OPSET, OnnxOptions
 from caffecompat.export.onnx.verifying import Comparison, check, compare
-from caffecompat.export.onnx.writing import MAX_BYTES, written
+from caffecompat.export.onnx.writing import written
 from caffecompat.export.pt2 import evaluation
 from caffecompat.net import Net
-
-OPSET = 17
-
-
-@dataclass(frozen=True)
-class OnnxOptions:
-    """How a net is written as ONNX.
-
-    Attributes:
-        opset: the version of the operators, from 17 on.
-        half: weights and activations are float16; inputs and outputs stay float32.
-        verify: run the result in ONNX Runtime and compare it with the net.
-        dynamic_batch: let the number of images vary, where the net does not fix it.
-        dynamic_size: let the height and width of pictures vary.
-        max_bytes: weights of more bytes go into a file beside the model.
-    """
-
-    opset: int = OPSET
-    half: bool = False
-    verify: bool = True
-    dynamic_batch: bool = True
-    dynamic_size: bool = False
-    max_bytes: int = MAX_BYTES
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ matters. Where they vary, `ceil_mode` is used only if all its readings agree, an
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -137,9 +138,8 @@ def _shares(window: Window, size: Pair) -> Array:
 def _stochastic(at: Scope, x: Value, window: Window) -> Value:
     """In test: the mean of the values weighted by themselves."""
     padded = _padded(at, x, window, _overhangs(at, window, x), 0.0)
-    squares, sums = (
-        at.op("AveragePool", each, **_attributes(window)) for each in (at.op("Mul", padded, padded), padded)
-    )
+    means = (at.op("AveragePool", each, **_attributes(window)) for each in (at.op("Mul", padded, padded), padded))
+    squares, sums = (at.op("Mul", mean, float(prod(window.kernel))) for mean in means)
     return at.op("Div", squares, at.op("Max", sums, float(np.finfo(np.float32).tiny)))
 
 

@@ -1,8 +1,8 @@
 """What ONNX Runtime makes of an exported model, compared with the net.
 
 Layers that choose (DetectionOutput, ArgMax, ...) turn a difference of 1e-7 into another choice where two values are
-nearly equal. So their bottoms are compared, like outputs; then the net's own layer is given ONNX Runtime's bottoms, and
-its choice must be the same.
+nearly equal, and Softmax of large values makes it larger. So the bottoms of these layers are compared, like outputs;
+then the net's own layer is given ONNX Runtime's bottoms, and must come to the same.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ import onnx
 import torch
 from torch import Tensor
 
-from caffecompat.errors import CaffeCompatError, quoted
+from caffecompat.errors import CaffeCompatError, quoted, shown
 from caffecompat.export.onnx.axes import Axes
 from caffecompat.export.onnx.model import Model
+from caffecompat.export.onnx.sampling import random_inputs
 from caffecompat.export.onnx.values import Array
 from caffecompat.graph.spec import BlobKey, Shape
 from caffecompat.layers.base import Layer
@@ -29,12 +31,19 @@ from caffecompat.layers.elementwise import ArgMax
 from caffecompat.layers.fork_neurons import Sign
 from caffecompat.layers.neurons import Threshold
 from caffecompat.layers.pooling import Pooling
+from caffecompat.layers.proposal import Proposal, PythonProposal
+from caffecompat.layers.recurrent import Recurrent
+from caffecompat.layers.roi import ROIPooling
 from caffecompat.layers.selecting import BatchReindex, Filter
+from caffecompat.layers.softmax import Softmax
 from caffecompat.net import Net
 
 TOLERANCE = 1e-4
 # float16 has 11 bits: 5e-4 for each rounding, of which a deep net has many.
 HALF_TOLERANCE = 5e-2
+_SENSITIVE = (
+    ArgMax, BatchReindex, DetectionOutput, Filter, Proposal, PythonProposal, ROIPooling, Sign, Softmax, Threshold
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,19 +55,23 @@ class Comparison:
         shape: its shape.
         difference: the largest difference, as a part of the largest magnitude of the net's.
         allowed: how much is allowed.
-        chosen: it is the top of a layer that chooses, which got the same bottoms in both.
+        given: it is the top of a layer that got the same bottoms in both.
     """
 
     name: str
     shape: Shape
     difference: float
     allowed: float
-    chosen: bool
+    given: bool
 
     @property
     def holds(self) -> bool:
         """Whether it is near enough."""
         return self.difference <= self.allowed
+
+    def __str__(self) -> str:
+        same = ", from the same values," if self.given else ""
+        return f"{shown(self.name)}{same} differs by {self.difference:.1e} of its largest magnitude"
 
 
 def check(path: Path) -> None:
@@ -93,7 +106,7 @@ def compare(net: Net, path: Path, model: Model, axes: Axes) -> list[Comparison] 
         axes: what varies.
 
     Returns:
-        The outputs, and what layers that choose have read; of each the worst. None without onnxruntime.
+        The outputs, and what sensitive layers have read; of each the worst. None without onnxruntime.
 
     Raises:
         CaffeCompatError: ONNX Runtime refuses the model, or an output is not the net's.
@@ -101,12 +114,12 @@ def compare(net: Net, path: Path, model: Model, axes: Axes) -> list[Comparison] 
     module = runtime()
     if module is None:
         return None
-    watched = [key for layer in net.layers if _chooses(layer) for key in layer.spec.bottoms]
+    watched = [key for layer in net.layers if _is_sensitive(layer) for key in layer.spec.bottoms]
     worst: dict[str, Comparison] = {}
     session = _Session(module, path, model, [model.names[key] for key in watched])
     random = np.random.default_rng(0)
-    for shapes in axes.inputs:
-        inputs = {name: _values(net, name, shape, random) for name, shape in shapes.items()}
+    for shapes, pixels in zip(axes.inputs, cycle((True, False)), strict=False):
+        inputs = random_inputs(net, shapes, random, pixels=pixels)
         for found in _compared(net, inputs, session.run(inputs), model):
             before = worst.get(found.name)
             if before is None or not found.difference <= before.difference:
@@ -122,19 +135,10 @@ def compare(net: Net, path: Path, model: Model, axes: Axes) -> list[Comparison] 
     return list(worst.values())
 
 
-def _chooses(layer: Layer) -> bool:
+def _is_sensitive(layer: Layer) -> bool:
     if isinstance(layer, Pooling):
         return layer.mask
-    return isinstance(layer, (DetectionOutput, ArgMax, Threshold, Sign, Filter, BatchReindex))
-
-
-def _values(net: Net, name: str, shape: Shape, random: np.random.Generator) -> Array:
-    """Random values of about the size that the net's pictures have."""
-    record = net.preprocessing
-    picture = len(shape) == 4 and name == record.input and record.channels != "none"
-    deviation = 60 * abs(record.scale) if picture else 1.0
-    values = random.standard_normal(shape, dtype=np.float32) * np.float32(deviation)
-    return np.asarray(values)
+    return isinstance(layer, _SENSITIVE)
 
 
 class _Session:
@@ -179,8 +183,8 @@ def _with_outputs(path: Path, names: list[str]) -> str:
     return str(watched)
 
 
-class _Choices:
-    """Hooks that compare the bottoms of a layer that chooses, and hand it those of the model."""
+class _Watch:
+    """Hooks that compare the bottoms of sensitive layers, and hand them those of the model."""
 
     def __init__(self, found: Mapping[BlobKey, Array], half: bool) -> None:
         self.found = found
@@ -188,7 +192,7 @@ class _Choices:
         self.comparisons: list[Comparison] = []
 
     def before(self, index: int, layer: Layer, bottoms: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        if not _chooses(layer):
+        if not _is_sensitive(layer):
             return bottoms
         handed = []
         for key, bottom in zip(layer.spec.bottoms, bottoms, strict=True):
@@ -208,22 +212,25 @@ class _Choices:
 
 def _compared(net: Net, inputs: Mapping[str, Array], found: Mapping[str, Array], model: Model) -> list[Comparison]:
     half = model.half
-    hooks = _Choices({key: found[name] for key, name in model.names.items() if name in found}, half)
+    hooks = _Watch({key: found[name] for key, name in model.names.items() if name in found}, half)
     env = {key: torch.from_numpy(inputs[key.name]) for key in net.graph.inputs}
+    for layer in net.layers:
+        if isinstance(layer, Recurrent):
+            layer.forget()
     with torch.no_grad():
         net.run(env, hooks=hooks, keep=frozenset(net.graph.outputs))
-    chosen = {key for layer in net.layers if _chooses(layer) for key in layer.spec.tops}
+    given = {key for layer in net.layers if _is_sensitive(layer) for key in layer.spec.tops}
     outputs = [key for key in net.graph.outputs if key in hooks.found]
     return [
         *hooks.comparisons,
-        *(_comparison(key, hooks.found[key], env[key], chosen=key in chosen, half=half) for key in outputs),
+        *(_comparison(key, hooks.found[key], env[key], given=key in given, half=half) for key in outputs),
     ]
 
 
-def _comparison(key: BlobKey, found: Array, ours: Tensor, *, chosen: bool = False, half: bool = False) -> Comparison:
-    allowed = HALF_TOLERANCE if half and not chosen else TOLERANCE
+def _comparison(key: BlobKey, found: Array, ours: Tensor, *, given: bool = False, half: bool = False) -> Comparison:
+    allowed = HALF_TOLERANCE if half and not given else TOLERANCE
     wanted = ours.detach().cpu().float().numpy()
-    return Comparison(key.name, tuple(wanted.shape), difference(found, wanted), allowed, chosen)
+    return Comparison(key.name, tuple(wanted.shape), difference(found, wanted), allowed, given)
 
 
 def difference(found: Array, wanted: Array) -> float:

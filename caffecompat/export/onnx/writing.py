@@ -14,11 +14,10 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 import caffecompat
 from caffecompat.errors import CaffeCompatError
 from caffecompat.export.onnx.model import Model
+from caffecompat.export.onnx.options import MAX_BYTES
 from caffecompat.export.onnx.values import Array, Value
 from caffecompat.formats import atomic_write
 
-# protobuf holds at most 2 GiB in a message; what is not weights needs a little of it.
-MAX_BYTES = 2**31 - 2**26
 _ALIGNMENT = 4096
 # Smaller initializers stay in the model.
 _MIN_EXTERNAL = 1024

@@ -1,0 +1,72 @@
+"""Random inputs to try a model with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+import numpy as np
+
+from caffecompat.export.onnx.values import Array
+from caffecompat.graph.spec import Shape
+from caffecompat.layers.base import Layer
+from caffecompat.layers.inner_product import Embed
+from caffecompat.layers.pooling import STOCHASTIC, Pooling
+from caffecompat.layers.proposal import Proposal, PythonProposal
+from caffecompat.layers.recurrent import LSTMUnit, Recurrent
+from caffecompat.layers.roi import PSROIPooling, ROIPooling
+from caffecompat.layers.selecting import BatchReindex
+from caffecompat.layers.upsampling import MaxUnpool, UpsampleByMask
+from caffecompat.net import Net
+
+_PIXEL = 60.0
+
+
+def random_inputs(
+    net: Net, shapes: Mapping[str, Shape], random: np.random.Generator, *, pixels: bool
+) -> dict[str, Array]:
+    """Values for the inputs, by name.
+
+    Args:
+        net: the net.
+        shapes: the shapes of the inputs.
+        random: what draws.
+        pixels: let a picture be about as large as the net's pictures; otherwise values are standard normal.
+
+    Returns:
+        float32. Where a layer reads numbers of places, items or rows, or sizes, there are such.
+    """
+    record = net.preprocessing
+    inputs: dict[str, Array] = {}
+    for name, shape in shapes.items():
+        picture = pixels and len(shape) == 4 and name == record.input and record.channels != "none"
+        deviation = np.float32(_PIXEL * abs(record.scale) if picture else 1.0)
+        inputs[name] = np.asarray(random.standard_normal(shape, dtype=np.float32) * deviation)
+    for layer in net.layers:
+        for place, key in enumerate(layer.spec.bottoms):
+            if key in net.graph.inputs:
+                numbers = _numbers(layer, place, [shapes.get(bottom.name, ()) for bottom in layer.spec.bottoms], random)
+                if numbers is not None:
+                    inputs[key.name] = numbers.astype(np.float32).reshape(shapes[key.name])
+    return inputs
+
+
+def _numbers(layer: Layer, place: int, shapes: list[Shape], random: np.random.Generator) -> Array | None:
+    """What a layer reads at a bottom that is no plain value; None for a plain one."""
+    shape = shapes[place]
+    if isinstance(layer, Pooling) and layer.method == STOCHASTIC:
+        return np.abs(random.standard_normal(shape))
+    if isinstance(layer, Embed):
+        return random.integers(0, layer.blobs[0].shape[0], shape)
+    if place == 2 and isinstance(layer, (Proposal, PythonProposal)):
+        return np.broadcast_to(np.array([600, 800, 1, 1][: prod(shape[1:])]), shape)
+    if place == 1 and isinstance(layer, BatchReindex):
+        return random.integers(0, max(shapes[0][0], 1) if shapes[0] else 1, shape)
+    if place == 1 and isinstance(layer, (MaxUnpool, UpsampleByMask)):
+        return np.broadcast_to(np.arange(prod(shape[2:])), (prod(shape[:2]), prod(shape[2:])))
+    if place == 1 and isinstance(layer, (ROIPooling, PSROIPooling)):
+        corners = random.integers(0, 100, (shape[0], 2))
+        return np.concatenate([np.zeros((shape[0], 1)), corners, corners + random.integers(0, 100, (shape[0], 2))], 1)
+    if (place == 1 and isinstance(layer, Recurrent)) or (place == 2 and isinstance(layer, LSTMUnit)):
+        return random.integers(0, 2, shape)
+    return None
