@@ -42,10 +42,10 @@ def affine_of(sketch: Sketch, node: Node, axes: int) -> Affine | None:
         axes: the number of axes of its bottom.
 
     Returns:
-        None for other layers, for a BatchNorm that takes the statistics of the batch, for shared parameters, and where
-        a value is not finite.
+        None for other layers, for a BatchNorm that takes the statistics of the batch, for shared parameters, for a
+        layer whose top is a loss, and where a value is not finite.
     """
-    if not node.plain or not sketch.named_once(node):
+    if not node.plain or not sketch.named_once(node) or any(node.spec.loss_weights):
         return None
     found = _of_type(node, sketch.blobs.get(node.layer.name, []), axes)
     finite = found is not None and np.isfinite(found.scale).all() and np.isfinite(found.shift).all()

@@ -23,14 +23,12 @@ def drop_dropout(graph: Graph, blobs: Blobs) -> tuple[Graph, Blobs, list[str]]:
 
 
 def _is_idle(node: Node) -> bool:
-    return node.type == "Dropout" and node.spec.phase == "TEST" and node.plain
+    return node.type == "Dropout" and node.spec.phase == "TEST" and node.plain and not any(node.spec.loss_weights)
 
 
 def _taken_out(sketch: Sketch, node: Node) -> bool:
     """Take a layer out, by giving its top to the layer before or its bottom to those after; whether either could be."""
     bottom, top = node.bottoms[0], node.tops[0]
-    if sketch.kept(top) and any(node.spec.loss_weights):
-        return False
     before = sketch.maker(bottom)
     if sketch.sole_reader(bottom) is node and len(before.tops) == 1 and not before.spec.row.data:
         sketch.swallow(before, node)
