@@ -193,7 +193,7 @@ def test_an_input_is_not_overwritten(folder):
 
 
 def test_wrong_usage(folder):
-    assert "no format" in convert("train_val.prototxt", "-o", "net.onnx", status=2).stderr
+    assert "no format" in convert("train_val.prototxt", "-o", "net.tflite", status=2).stderr
     embedding = ("-o", "a.pt", "--embed-preprocessing")
     assert "embedded in .pt2 only" in convert("not_even_read.prototxt", *embedding, status=2).stderr
 

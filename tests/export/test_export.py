@@ -157,7 +157,7 @@ def test_prototxt_has_the_shapes_that_were_given(prototxt, tmp_path):
     assert list(read_net(path).message.layer[0].input_param.shape[0].dim) == [1, 3, 20, 30]
 
 
-@pytest.mark.parametrize("name", ["net", "net.onnx", ".pt2", "net.h5"])
+@pytest.mark.parametrize("name", ["net", "net.tflite", ".pt2", "net.h5"])
 def test_unknown_suffix(net, tmp_path, name):
     with pytest.raises(UsageError, match="no format") as caught:
         export(net, tmp_path / name)

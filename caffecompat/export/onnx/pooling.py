@@ -26,25 +26,24 @@ def _fixed(at: Scope) -> Pair | None:
 
 
 def _places(window: Window, axis: int, size: Size) -> Size:
-    """How many places the window takes on an axis, without the rule that drops the last one."""
-    span = size + 2 * window.pad[axis] - window.kernel[axis]
-    stride = window.stride[axis]
-    return (span + (stride - 1 if window.ceil else 0)) // stride + 1
-
-
-def _overhang(at: Scope, window: Window, axis: int, size: Size) -> Size:
-    """How far the last place reaches beyond the image; 0 if it does not."""
+    """How many places the window takes on an axis, as `Window.places`."""
     kernel, stride, pad = window.kernel[axis], window.stride[axis], window.pad[axis]
-    places = _places(window, axis, size)
+    places = (size + 2 * pad - kernel + (stride - 1 if window.ceil else 0)) // stride + 1
     if any(window.pad):
         # Caffe: a last place that begins beyond the image and its leading pad is dropped.
         fitting = (size + pad - 1) // stride + 1
         places = places - greatest(0, places - fitting)
-    return greatest(0, (places - 1) * stride + kernel - pad - size)
+    return places
+
+
+def _overhang(window: Window, axis: int, size: Size) -> Size:
+    """How far the last place reaches beyond the image; 0 if it does not."""
+    kernel, stride, pad = window.kernel[axis], window.stride[axis], window.pad[axis]
+    return greatest(0, (_places(window, axis, size) - 1) * stride + kernel - pad - size)
 
 
 def _overhangs(at: Scope, window: Window, x: Value) -> tuple[Size, Size]:
-    below, right = (_overhang(at, window, axis, at.size(x, axis + 2)) for axis in (0, 1))
+    below, right = (_overhang(window, axis, at.size(x, axis + 2)) for axis in (0, 1))
     return below, right
 
 
@@ -106,16 +105,18 @@ def _average(at: Scope, x: Value, window: Window) -> Value:
         return mean if (share == 1).all() else at.op("Div", mean, share)
     if all(stride == 1 for stride in window.stride):
         return mean
-    # The same windows over ones, which end where the stated pads do.
-    inner = [at.size(x, axis + 2) + 2 * window.pad[axis] for axis in (0, 1)]
-    ones = at.fill(at.vector([1, 1, *inner]), 1.0)
-    beyond = [greatest(0, overhang[axis] - window.pad[axis]) for axis in (0, 1)]
-    ones = at.op("Pad", ones, at.vector([0, 0, 0, 0, 0, 0, *beyond]), 0.0, mode="constant")
-    short = [greatest(0, window.pad[axis] - overhang[axis]) for axis in (0, 1)]
-    for axis in (0, 1):
-        end = inner[axis] + beyond[axis] - short[axis]
-        ones = at.slice(ones, axis + 2, 0, end)
-    return at.op("Div", mean, at.op("AveragePool", ones, **_attributes(window)))
+    rows, columns = (_lengths(at, window, axis, at.size(x, axis + 2)) for axis in (0, 1))
+    return at.op("Div", mean, at.op("Mul", at.unsqueeze(rows, 1), columns))
+
+
+def _lengths(at: Scope, window: Window, axis: int, size: Size) -> Value:
+    """What `_shares` gives for one axis, whose size varies; of one axis."""
+    kernel = window.kernel[axis]
+    zero, stride = (at.value(np.array(number, dtype=np.int64)) for number in (0, window.stride[axis]))
+    end = at.scalar(_places(window, axis, size) * window.stride[axis])
+    starts = at.op("Range", zero, end, stride)
+    ends = at.op("Min", at.op("Add", starts, at.ints(kernel)), at.sized(size + 2 * window.pad[axis]))
+    return at.op("Div", at.cast(at.op("Sub", ends, starts), at.dtype), float(kernel))
 
 
 def _shares(window: Window, size: Pair) -> Array:
