@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 @click.option("--recipe", metavar="NAME|PATH", help="Change the net by a recipe first; see `caffecompat recipes`.")
 @click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="An option of the recipe.")
 @click.option(
+    "--fuse",
+    is_flag=True,
+    help="Fold batch normalization and scales, merge parallel branches, take out what does nothing at test time.",
+)
+@click.option(
     "--embed-preprocessing",
     is_flag=True,
     help="Put channel order, mean and scale into the graph of a .pt2: it takes uint8 (N, H, W, 3), R, G, B.",
@@ -35,7 +40,7 @@ if TYPE_CHECKING:
 @click.option("--half", is_flag=True, help="float16 in an .onnx; inputs and outputs stay float32.")
 @click.option("--fixed-batch", is_flag=True, help="Fix the number of images in a .pt2 or .onnx.")
 @click.option("--dynamic-size", is_flag=True, help="Let the height and width of pictures in an .onnx vary.")
-@click.option("--no-verify", is_flag=True, help="Do not compare an .onnx in ONNX Runtime with the net.")
+@click.option("--no-verify", is_flag=True, help="Do not compare an .onnx, or a fused net, with the net.")
 @click.option("--license", metavar="TEXT", default="", help="The licence of the net and its weights, to be recorded.")
 @net_options
 @preprocessing_options
@@ -45,6 +50,7 @@ def command(
     output: Path | None,
     recipe: str | None,
     options: tuple[str, ...],
+    fuse: bool,
     embed_preprocessing: bool,
     opset: int | None,
     half: bool,
@@ -79,7 +85,7 @@ def command(
     from caffecompat.export.suffixes import check_target
 
     target = output or Path(_stem(net) + ".pt2")
-    changed = {"opset": opset is not None, "half": half, "verify": no_verify}
+    changed = {"opset": opset is not None, "half": half, "verify": no_verify and not fuse}
     changed |= {"dynamic_batch": fixed_batch, "dynamic_size": dynamic_size}
     check_target(target, embed_preprocessing, [name for name, given in changed.items() if given])
     keep_inputs(target, [net, weights, labels])
@@ -97,6 +103,11 @@ def command(
         if made.filled:
             tell(f"the recipe left to their fillers: {', '.join(made.filled)}")
 
+    if fuse:
+        from caffecompat.export.fusing import fuse as fused
+
+        made = fused(made, verify=not no_verify, tell=tell)
+
     from caffecompat.export import export
 
     sources = [source for source in (net, weights) if source is not None]
@@ -112,7 +123,7 @@ def command(
         dynamic_size=dynamic_size,
         opset=opset,
         half=half,
-        verify=not no_verify,
+        verify=not (no_verify and target.suffix.lower() == ".onnx"),
         license=license,
         tell=tell,
     )

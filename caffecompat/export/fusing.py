@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 
-from caffecompat.errors import CaffeCompatError, UsageError, quoted
+from caffecompat.errors import CaffeCompatError, CaffeCompatWarning, UsageError, quoted
 from caffecompat.export.comparing import compare
 from caffecompat.export.rebuild import Blobs, blobs_by_name, rebuild
 from caffecompat.formats.parsed import Parsed
@@ -44,12 +45,12 @@ def fuse(net: Net, *, verify: bool = True, tell: Callable[[str], None] | None = 
         raise UsageError("only a net in evaluation can be fused", hint="call net.eval() first")
     graph, blobs, notes = _ready(net)
     new, folded, done = fused(graph, blobs)
-    made = rebuild(net, new.message, folded, phase="TEST")
+    made = _built(net, new, folded)
     with suppress(CaffeCompatError):  # a mean file that is not there: the net can do without
         made.preprocessing = net.preprocessing
     notes += done or ["nothing to fuse was found"]
     if verify and done:
-        notes.append(_verified(rebuild(net, graph.message, blobs, phase="TEST"), made))
+        notes.append(_verified(_built(net, graph, blobs), made))
     for note in notes:
         if tell is not None:
             tell(note)
@@ -70,6 +71,13 @@ def _ready(net: Net) -> tuple[Graph, Blobs, list[str]]:
     graph = data_to_inputs(graph, {name: shape for name, shape in shapes.items() if name in fed})
     names = {spec.name for spec in graph.layers}
     return graph, {name: blobs for name, blobs in blobs_by_name(net).items() if name in names}, notes
+
+
+def _built(net: Net, graph: Graph, blobs: Blobs) -> Net:
+    """The net of a graph; what there is to warn of was said when `net` was made."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CaffeCompatWarning)
+        return rebuild(net, graph.message, blobs, phase="TEST")
 
 
 def _verified(net: Net, made: Net) -> str:

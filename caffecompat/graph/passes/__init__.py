@@ -7,6 +7,7 @@ from caffecompat.graph.passes.fold_after import fold_after, fold_normalize
 from caffecompat.graph.passes.fold_before import fold_before
 from caffecompat.graph.passes.fused import fused
 from caffecompat.graph.passes.insert_splits import insert_splits, split_blobs
+from caffecompat.graph.passes.join_scales import join_scales
 from caffecompat.graph.passes.merge_sums import merge_sums
 from caffecompat.graph.passes.work_in_place import work_in_place
 
@@ -19,6 +20,7 @@ __all__ = [
     "fold_normalize",
     "fused",
     "insert_splits",
+    "join_scales",
     "merge_sums",
     "split_blobs",
     "work_in_place",

@@ -32,6 +32,13 @@ class Affine:
         scale, shift = (np.broadcast_to(values, (channels,)) for values in (self.scale, self.shift))
         return Affine(scale, shift)
 
+    def then(self, other: Affine) -> Affine | None:
+        """What both do, `other` behind this; None if they are for other numbers of channels."""
+        shapes = {values.shape for values in (self.scale, self.shift, other.scale, other.shift)} - {()}
+        if len(shapes) > 1:
+            return None
+        return Affine(self.scale * other.scale, self.shift * other.scale + other.shift)
+
 
 def affine_of(sketch: Sketch, node: Node, axes: int) -> Affine | None:
     """What a layer does, if it is no more than that and its parameters are its own.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from caffecompat.graph.passes.drop_dropout import drop_dropout
 from caffecompat.graph.passes.fold_after import fold_after, fold_normalize
 from caffecompat.graph.passes.fold_before import fold_before
+from caffecompat.graph.passes.join_scales import join_scales
 from caffecompat.graph.passes.merge_sums import merge_sums
 from caffecompat.graph.passes.sketch import Blobs, Pass
 from caffecompat.graph.passes.work_in_place import work_in_place
@@ -19,6 +20,7 @@ PASSES: tuple[Pass, ...] = (
     fold_after,
     fold_before,
     merge_sums,
+    join_scales,
     fold_normalize,
     work_in_place,
 )

@@ -184,6 +184,8 @@ INCEPTIONS = (
     ("3c", 0, (128, 160), (64, 96), ("MAX", 0)),
     ("4a", 224, (64, 96), (96, 128), ("AVE", 128)),
     ("4b", 192, (96, 128), (96, 128), ("AVE", 128)),
+    ("4c", 160, (128, 160), (128, 160), ("AVE", 128)),
+    ("4d", 96, (128, 192), (160, 192), ("AVE", 128)),
     ("4e", 0, (128, 192), (192, 256), ("MAX", 0)),
     ("5a", 352, (192, 320), (160, 224), ("AVE", 128)),
     ("5b", 352, (192, 320), (192, 224), ("MAX", 128)),
@@ -191,7 +193,7 @@ INCEPTIONS = (
 
 
 def bn_inception(size: int) -> NetSpec:
-    """Ioffe and Szegedy 2015, figure 5, less two of the modules of 14x14 that are alike."""
+    """Ioffe and Szegedy 2015, figure 5."""
     n = NetSpec()
     x = conv_bn_relu(n, "conv1", image(n, size), 64, 7, 2, 3)
     n.pool1 = L.Pooling(x, kernel_size=3, stride=2)
