@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from caffecompat.data.annotations import BOX, WHOLE, project, read_annotations
 from caffecompat.data.datum import Datum, read_datum
 from caffecompat.data.distortion import distort
-from caffecompat.data.geometry import MAX_PIXELS
+from caffecompat.data.geometry import MAX_PIXELS, Size
 from caffecompat.data.images import Image
 from caffecompat.data.sampling import Samplers
 from caffecompat.data.source import Floats
@@ -118,6 +118,31 @@ class Canvas:
         return np.divide(corners, (width, height, width, height), dtype=np.float32)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of a picture, decided before a pixel of it is touched.
+
+    Attributes:
+        size: (height, width) of the picture.
+        top: the first row of what is cut out, above the picture if negative.
+        left: its first column.
+        height: its rows.
+        width: its columns.
+        sampled: it is what a sampler found, which is encoded as JPEG and decoded.
+        rows: (N, 7) the boxes that are left, as they lie in what is cut out.
+        random: where the changes of colours come from.
+    """
+
+    size: Size
+    top: int
+    left: int
+    height: int
+    width: int
+    sampled: bool
+    rows: Floats
+    random: np.random.Generator
+
+
 class Augmenter:
     """What one AnnotatedData layer does to a picture before it is transformed.
 
@@ -131,7 +156,7 @@ class Augmenter:
         self._distort = param.distort_param if param.HasField("distort_param") else None
         self._expand = param.expand_param if param.HasField("expand_param") else None
         self._emit = param.emit_constraint if param.HasField("emit_constraint") else None
-        self._fill = np.array(param.mean_value or [0], np.float32)
+        self._fill = np.clip(np.rint(np.array(param.mean_value or [0], np.float32)), 0, 255).astype(np.uint8)
 
     def __call__(self, image: Image, rows: Floats, random: np.random.Generator) -> tuple[Image, Floats]:
         """A part of the picture, perhaps with a margin, in changed colours; and the boxes in it.
@@ -141,18 +166,44 @@ class Augmenter:
             rows: (N, 7) its boxes.
             random: where the numbers come from.
         """
-        height, width = image.shape[:2]
+        plan = self.plan(image.shape[0], image.shape[1], rows, random)
+        return self.cut(image, plan), plan.rows
+
+    def plan(self, height: int, width: int, rows: Floats, random: np.random.Generator) -> Plan:
+        """What is to become of a picture of this size with these boxes (N, 7).
+
+        Raises:
+            ShapeError: it would be expanded to an absurd size.
+        """
         canvas = self._canvas(height, width, random)
         if canvas != Canvas(height, width):
             rows = project(rows, canvas.frame(height, width), self._emit)
         frame = self._sample(rows[:, BOX], random)
-        if frame is not None:
-            frame = np.clip(frame, 0, 1)
+        sampled = frame is not None
+        frame = WHOLE if frame is None else np.minimum(np.maximum(frame, WHOLE[0]), WHOLE[2])
+        if sampled:
             rows = project(rows, frame, self._emit)
-        part, margins = self._cut(image, canvas, WHOLE if frame is None else frame, random)
-        colour = self._margin(image)
-        cut = with_margins(part, margins, colour) if frame is None else as_jpeg(part, margins, colour)
-        return cut, rows
+        corners = frame * np.array([canvas.width, canvas.height, canvas.width, canvas.height], np.float32)
+        left, top = int(corners[0]), int(corners[1])
+        # The original stops where a frame is narrower than a pixel.
+        wide, high = max(int(corners[2] - corners[0]), 1), max(int(corners[3] - corners[1]), 1)
+        return Plan((height, width), top - canvas.top, left - canvas.left, high, wide, sampled, rows, random)
+
+    def cut(self, image: Image, plan: Plan) -> Image:
+        """What the plan for it makes of a picture."""
+        rows, above, below = _overlap(plan.top, plan.height, image.shape[0])
+        columns, before, behind = _overlap(plan.left, plan.width, image.shape[1])
+        part, margins = image[rows, columns], Margins(above, below, before, behind)
+        channels = image.shape[2] if image.ndim == 3 else 1
+        colour = self._fill if len(self._fill) == channels else self._fill[:1]
+        if not part.size:
+            # Nothing but canvas: a pixel of it, and the rest as margins.
+            part = np.empty((1, 1, *image.shape[2:]), np.uint8)
+            part[...] = colour
+            margins = Margins(0, plan.height - 1, 0, plan.width - 1)
+        elif self._distort is not None:
+            part = distort(part, self._distort, plan.random)
+        return as_jpeg(part, margins, colour) if plan.sampled else with_margins(part, margins, colour)
 
     def _canvas(self, height: int, width: int, random: np.random.Generator) -> Canvas:
         """The canvas of an expansion; the picture's own size if it is not expanded."""
@@ -168,30 +219,6 @@ class Augmenter:
             )
         top, left = random.uniform(0, rows - height), random.uniform(0, columns - width)
         return Canvas(rows, columns, int(top), int(left))
-
-    def _cut(self, image: Image, canvas: Canvas, frame: Floats, random: np.random.Generator) -> tuple[Image, Margins]:
-        """The pixels of the picture in a frame of the canvas, and how much of the canvas is around them."""
-        corners = frame * np.array([canvas.width, canvas.height, canvas.width, canvas.height], np.float32)
-        left, top = int(corners[0]), int(corners[1])
-        # The original stops where a frame is narrower than a pixel.
-        width, height = max(int(corners[2] - corners[0]), 1), max(int(corners[3] - corners[1]), 1)
-        rows, above, below = _overlap(top - canvas.top, height, image.shape[0])
-        columns, before, behind = _overlap(left - canvas.left, width, image.shape[1])
-        part = image[rows, columns]
-        if not part.size:
-            # Nothing but canvas: a pixel of it, and the rest as margins.
-            part = np.empty((1, 1, *image.shape[2:]), np.uint8)
-            part[...] = self._margin(image)
-            return part, Margins(0, height - 1, 0, width - 1)
-        if self._distort is not None:
-            part = distort(np.ascontiguousarray(part), self._distort, random)
-        return part, Margins(above, below, before, behind)
-
-    def _margin(self, image: Image) -> Image:
-        """The colour of the canvas: the mean values, else black."""
-        values = np.clip(np.rint(self._fill), 0, 255).astype(np.uint8)
-        channels = image.shape[2] if image.ndim == 3 else 1
-        return np.asarray(values if len(values) == channels else values[:1], np.uint8)
 
 
 def _overlap(start: int, length: int, size: int) -> tuple[slice, int, int]:

@@ -21,6 +21,8 @@ ROW = 7
 LABEL, INSTANCE, DIFFICULT = 0, 1, 6
 BOX = slice(2, 6)
 WHOLE = np.array([0, 0, 1, 1], np.float32)
+# The places of xmin, ymin, xmin, ymin in a box, and of xmax, ymax, xmax, ymax.
+_LOW, _HIGH = np.array([0, 1, 0, 1]), np.array([2, 3, 2, 3])
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
@@ -64,33 +66,31 @@ def project(rows: Floats, frame: Floats, emit: caffe_pb2.EmitConstraint | None =
         float32 (M, 7), the boxes in the coordinates of the frame.
     """
     boxes = rows[:, BOX]
-    low, high = frame[:2], frame[2:]
-    inside = ((boxes[:, :2] < high) & (boxes[:, 2:] > low)).all(1)
+    low = frame[_LOW]
+    seen = np.minimum(np.maximum((boxes - low) / (frame[_HIGH] - low), _ZERO), _ONE)
+    # Of a box outside, nothing is left between 0 and 1.
+    stays = areas(seen) > 0
     if emit is not None:
-        inside &= _emitted(boxes, frame, emit)
-    kept: Floats = rows[inside]
-    size = high - low
-    for corner in (slice(2, 4), slice(4, 6)):
-        kept[:, corner] = np.minimum(np.maximum((kept[:, corner] - low) / size, _ZERO), _ONE)
-    visible: Floats = kept[areas(kept[:, BOX]) > 0]
-    return visible
+        stays &= _emitted(boxes, frame, emit)
+    kept: Floats = rows[stays]
+    kept[:, BOX] = seen[stays]
+    return kept
 
 
 def areas(boxes: Floats) -> Floats:
     """The areas of boxes (..., 4); 0 of those whose corners are the wrong way round."""
-    return _area(boxes[..., 0], boxes[..., 1], boxes[..., 2], boxes[..., 3])
+    return _area(boxes[..., 2:] - boxes[..., :2])
 
 
 def intersections(first: Floats, second: Floats) -> Floats:
     """The areas that boxes (..., 4) have in common, broadcast against each other."""
-    low = [np.maximum(first[..., axis], second[..., axis]) for axis in (0, 1)]
-    high = [np.minimum(first[..., axis], second[..., axis]) for axis in (2, 3)]
-    return _area(*low, *high)
+    low, high = np.maximum(first[..., :2], second[..., :2]), np.minimum(first[..., 2:], second[..., 2:])
+    return _area(high - low)
 
 
-def _area(xmin: Floats, ymin: Floats, xmax: Floats, ymax: Floats) -> Floats:
-    # Axis by axis: an axis of 4 values at the end makes NumPy slow.
-    return np.asarray(np.maximum(xmax - xmin, _ZERO) * np.maximum(ymax - ymin, _ZERO), np.float32)
+def _area(sides: Floats) -> Floats:
+    sides = np.maximum(sides, _ZERO)
+    return np.asarray(sides[..., 0] * sides[..., 1], np.float32)
 
 
 def coverage(boxes: Floats, frame: Floats) -> Floats:
@@ -103,7 +103,7 @@ def coverage(boxes: Floats, frame: Floats) -> Floats:
 def _emitted(boxes: Floats, frame: Floats, emit: caffe_pb2.EmitConstraint) -> npt.NDArray[Any]:
     if emit.emit_type == caffe_pb2.EmitConstraint.CENTER:
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-        return np.asarray(np.all((centres >= frame[:2]) & (centres <= frame[2:]), 1))
+        return np.asarray(np.logical_and.reduce((centres >= frame[:2]) & (centres <= frame[2:]), 1))
     return np.asarray(coverage(boxes, frame) > emit.emit_overlap)
 
 
@@ -119,18 +119,22 @@ def resized(rows: Floats, param: caffe_pb2.ResizeParameter, height: int, width: 
 
     Only padding moves them; a box beyond the picture is clipped to it.
     """
-    aspect, wanted = width / height, param.width / param.height
-    new = np.array([param.width, param.height], np.float32)
-    inner, pad = new.copy(), np.zeros(2, np.float32)
+    new = np.array([param.width, param.height] * 2, np.float32)
+    inner, pad = new, np.zeros(4, np.float32)
     if param.resize_mode == caffe_pb2.ResizeParameter.FIT_LARGE_SIZE_AND_PAD:
-        if aspect > wanted:
-            pad[1] = (param.height - param.width / aspect) / 2
+        aspect = width / height
+        if aspect > param.width / param.height:
+            pad[1::2] = (param.height - param.width / aspect) / 2
         else:
-            pad[0] = (param.width - aspect * param.height) / 2
+            pad[::2] = (param.width - aspect * param.height) / 2
         inner = new - 2 * pad
     moved: Floats = rows.copy()
-    moved[:, 2:4] = (pad + np.maximum(rows[:, 2:4] * inner, 0)) / new
-    moved[:, 4:6] = (pad + np.minimum(rows[:, 4:6] * inner, new)) / new
+    boxes = moved[:, BOX]
+    boxes *= inner
+    np.maximum(boxes[:, :2], _ZERO, out=boxes[:, :2])
+    np.minimum(boxes[:, 2:], new[2:], out=boxes[:, 2:])
+    boxes += pad
+    boxes /= new
     return moved
 
 

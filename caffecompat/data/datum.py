@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from caffecompat.data.geometry import MAX_PIXELS
+from caffecompat.data.geometry import MAX_PIXELS, Size
 from caffecompat.data.images import Image
-from caffecompat.data.picture_size import picture_size
+from caffecompat.data.picture_size import PictureSize, picture_size
 from caffecompat.data.source import Floats
 from caffecompat.errors import FormatError, quoted
 from caffecompat.formats.wire import BYTES, FIXED32, VARINT, Wire, signed, tag
@@ -67,6 +67,16 @@ class Datum:
             )
         return values.reshape(self.shape)
 
+    def size(self) -> Size | None:
+        """(height, width) of a picture as its head, or the datum, states it; None where it is not stated or absurd."""
+        height, width = self.shape[1:]
+        if self.encoded:
+            size = picture_size(self.data)
+            if size is None or _too_large(size):
+                return None
+            height, width = size.height, size.width
+        return (height, width) if min(height, width) > 0 and height * width <= MAX_PIXELS else None
+
     def picture(self, flag: int) -> Image:
         """The picture of an encoded Datum.
 
@@ -81,7 +91,7 @@ class Datum:
         """
         begins = quoted(bytes(self.data[:12]))
         size = picture_size(self.data)
-        if size is not None and size.pixels > min(MAX_PIXELS, size.possible):
+        if size is not None and _too_large(size):
             raise FormatError(f"the picture claims {size.height}x{size.width} pixels, in {len(self.data)} bytes")
         if not len(self.data):
             raise FormatError("the datum is encoded, and has no data")
@@ -95,6 +105,10 @@ class Datum:
         if image.dtype != np.uint8:
             raise FormatError(f"expected a picture of 8 bits a channel, got {image.dtype}")
         return np.asarray(image, dtype=np.uint8)
+
+
+def _too_large(size: PictureSize) -> bool:
+    return size.pixels > min(MAX_PIXELS, size.possible)
 
 
 def read_datum(buffer: bytes | memoryview) -> Datum:

@@ -6,15 +6,21 @@ bytes, as the original's do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
-from caffecompat.data.images import Image
+from caffecompat.data.images import Image, split
 from caffecompat.errors import SchemaError
 from caffecompat.graph.spec import LayerSpec
 from caffecompat.schema import caffe_pb2
 
 _BYTES = np.arange(256, dtype=np.float32)
+# Whatever is added to bytes, or they are multiplied by: more than this changes nothing.
+_MOST = 256.0
+# A sum so close to the middle between two numbers is rounded byte by byte.
+_MIDDLE = 1e-3
 # The planes of a picture in HSV.
 _HUE, _SATURATION = 0, 1
 
@@ -50,82 +56,67 @@ def distort(image: Image, param: caffe_pb2.DistortionParameter, random: np.rando
         random: where the numbers come from.
     """
     contrast_first = random.random() > 0.5
-    table = _brightness(param, random)
+    if random.random() < param.brightness_prob:
+        image = adjust_brightness(image, random.uniform(-param.brightness_delta, param.brightness_delta))
     if contrast_first:
-        table = _joined(table, _contrast(param, random))
-    image = _looked_up(image, table)
+        image = _contrast(image, param, random)
     if image.ndim == 3 and image.shape[2] == 3:
         if random.random() < param.saturation_prob:
             image = adjust_saturation(image, random.uniform(param.saturation_lower, param.saturation_upper))
         if random.random() < param.hue_prob:
             image = adjust_hue(image, random.uniform(-param.hue_delta, param.hue_delta))
     if not contrast_first:
-        image = _looked_up(image, _contrast(param, random))
+        image = _contrast(image, param, random)
     if random.random() < param.random_order_prob and image.ndim == 3:
         image = image[:, :, random.permutation(image.shape[2])]
     return image
 
 
-def _brightness(param: caffe_pb2.DistortionParameter, random: np.random.Generator) -> Image | None:
-    if random.random() >= param.brightness_prob:
-        return None
-    return _brighter(random.uniform(-param.brightness_delta, param.brightness_delta))
-
-
-def _contrast(param: caffe_pb2.DistortionParameter, random: np.random.Generator) -> Image | None:
+def _contrast(image: Image, param: caffe_pb2.DistortionParameter, random: np.random.Generator) -> Image:
     if random.random() >= param.contrast_prob:
-        return None
-    return _starker(random.uniform(param.contrast_lower, param.contrast_upper))
+        return image
+    return adjust_contrast(image, random.uniform(param.contrast_lower, param.contrast_upper))
 
 
 def adjust_brightness(image: Image, delta: float) -> Image:
     """Each value plus `delta`."""
-    return _looked_up(image, _brighter(delta))
+    return _shifted(image, delta)
 
 
 def adjust_contrast(image: Image, factor: float) -> Image:
     """Each value times `factor`; one within 0.001 of 1 changes nothing."""
-    return _looked_up(image, _starker(factor))
+    return _scaled(image, factor) if abs(factor - 1) > 1e-3 else image
 
 
 def adjust_saturation(image: Image, factor: float) -> Image:
     """The saturation of a BGR picture times `factor`."""
-    return _in_hsv(image, _SATURATION, _table(factor, 0.0))
+    return _in_hsv(image, _SATURATION, lambda plane: _scaled(plane, factor))
 
 
 def adjust_hue(image: Image, delta: float) -> Image:
     """The hue of a BGR picture plus `delta`, in OpenCV's units of two degrees."""
-    return _in_hsv(image, _HUE, _table(1.0, delta)) if delta else image
+    return _in_hsv(image, _HUE, lambda plane: _shifted(plane, delta)) if delta else image
 
 
-def _in_hsv(image: Image, plane: int, table: Image) -> Image:
-    """A BGR picture of which the hue or the saturation went through a table (256,)."""
-    planes = list(cv2.split(cv2.cvtColor(image, cv2.COLOR_BGR2HSV)))
-    planes[plane] = cv2.LUT(planes[plane], table)
-    return np.asarray(cv2.cvtColor(cv2.merge(planes), cv2.COLOR_HSV2BGR), np.uint8)
+def _in_hsv(image: Image, plane: int, change: Callable[[Image], Image]) -> Image:
+    """A BGR picture of which the hue or the saturation was changed."""
+    planes = split(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2HSV), np.uint8))
+    planes[plane] = change(planes[plane])
+    return np.asarray(cv2.cvtColor(cv2.merge(list(planes)), cv2.COLOR_HSV2BGR), np.uint8)
 
 
-def _brighter(delta: float) -> Image | None:
-    return _table(1.0, delta) if delta else None
+def _scaled(image: Image, factor: float) -> Image:
+    """Each byte times `factor`, rounded and at most 255."""
+    return np.asarray(cv2.convertScaleAbs(image, alpha=min(factor, _MOST)), np.uint8).reshape(image.shape)
 
 
-def _starker(factor: float) -> Image | None:
-    return _table(factor, 0.0) if abs(factor - 1) > 1e-3 else None
-
-
-def _joined(first: Image | None, second: Image | None) -> Image | None:
-    """The table that does what one does, and then another; None changes nothing."""
-    if first is None or second is None:
-        return second if first is None else first
-    joined: Image = second[first]
-    return joined
-
-
-def _looked_up(image: Image, table: Image | None) -> Image:
-    return image if table is None else np.asarray(cv2.LUT(image, table), np.uint8)
-
-
-def _table(factor: float, delta: float) -> Image:
-    """What each byte times `factor` plus `delta` is, rounded and kept between 0 and 255."""
-    changed = np.rint(_BYTES * np.float32(factor) + np.float32(delta))
-    return np.asarray(np.minimum(np.maximum(changed, 0), 255), np.uint8)
+def _shifted(image: Image, delta: float) -> Image:
+    """Each byte plus `delta`, summed in single precision, rounded and kept between 0 and 255."""
+    if abs(delta % 1 - 0.5) < _MIDDLE:
+        table = np.clip(np.rint(_BYTES + np.float32(delta)), 0, 255).astype(np.uint8)
+        return np.asarray(cv2.LUT(image, table), np.uint8).reshape(image.shape)
+    # One row of values, whatever the channels: OpenCV takes a number for each of up to four.
+    values = image.reshape(len(image), -1)
+    whole = round(max(-_MOST, min(delta, _MOST)))
+    shifted = (cv2.add if whole > 0 else cv2.subtract)(values, np.full(4, abs(whole), np.float64))
+    return np.asarray(shifted, np.uint8).reshape(image.shape)

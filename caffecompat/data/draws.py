@@ -22,18 +22,19 @@ class Draws:
 
     def __init__(self, seed: int | None = None) -> None:
         chosen = int.from_bytes(os.urandom(4), "little") if seed is None else seed & MAX
-        self._generator = np.random.RandomState(chosen)
+        # Its numbers as they come: RandomState makes bytes of them, which takes forty times as long.
+        self._numbers = np.random.MT19937()
+        self._generator = np.random.RandomState(self._numbers)
+        self._generator.seed(chosen)
 
     def __call__(self) -> int:
         """The next number, 0 to 2**32 - 1."""
-        return int.from_bytes(self._generator.bytes(4), "little")
+        return self._numbers.random_raw()
 
     def many(self, count: int) -> list[int]:
         """The next `count` numbers."""
-        # NumPy draws a number even for no bytes.
-        if count == 0:
-            return []
-        return [int(number) for number in np.frombuffer(self._generator.bytes(4 * count), "<u4")]
+        drawn: list[int] = self._numbers.random_raw(count).tolist()
+        return drawn
 
     def below(self, bound: int) -> int:
         """A number from 0 to bound - 1, each as likely, as boost::uniform_int draws it (for `shuffled`)."""

@@ -117,6 +117,14 @@ def decode(data: Image, path: str | os.PathLike[str], flag: int) -> npt.NDArray[
     return image
 
 
+def split(image: Image) -> Image:
+    """The channels of a picture (height, width, channels), each by itself: (channels, height, width)."""
+    planes = np.empty((image.shape[2], *image.shape[:2]), np.uint8)
+    # A contiguous copy first: OpenCV is five times slower on a part of an array.
+    cv2.split(np.ascontiguousarray(image), list(planes))
+    return planes
+
+
 def find_files(names: Sequence[str | os.PathLike[str]], suffixes: frozenset[str] = IMAGE_SUFFIXES) -> list[Path]:
     """The files that are meant by files, folders (searched to the bottom) and patterns such as `*.jpg`.
 

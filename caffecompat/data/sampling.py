@@ -5,7 +5,9 @@ Source of the rules: sampler.cpp of the SSD branch.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -76,7 +78,7 @@ class _Group:
     def __init__(self, samplers: Sequence[caffe_pb2.BatchSampler]) -> None:
         counts = [sampler.max_trials for sampler in samplers]
         self._ranges = np.repeat([_ranges(sampler.sampler) for sampler in samplers], counts, 0).T.copy()
-        self._ends = np.cumsum(counts)
+        self._ends = list(accumulate(counts))
         self._most = [sampler.max_sample if sampler.HasField("max_sample") else None for sampler in samplers]
         bounds = [_bounds(sampler.sample_constraint) for sampler in samplers]
         self._measures = {measure for measure, _, _ in bounds if measure is not None}
@@ -84,8 +86,8 @@ class _Group:
         self._which = {
             measure: np.repeat([one == measure for one, _, _ in bounds], counts) for measure in self._measures
         }
-        self._low = np.repeat(np.array([low for _, low, _ in bounds], np.float32), counts)[:, None]
-        self._high = np.repeat(np.array([high for _, _, high in bounds], np.float32), counts)[:, None]
+        self._low = np.repeat(np.array([low for _, low, _ in bounds], np.float32), counts)
+        self._high = np.repeat(np.array([high for _, _, high in bounds], np.float32), counts)
         self._free = np.repeat([measure is None for measure, _, _ in bounds], counts)
 
     def __call__(self, boxes: Floats, random: np.random.Generator) -> Floats:
@@ -93,15 +95,17 @@ class _Group:
         frames = _place(self._ranges, random)
         kept = self._free.copy()
         for measure in self._measures:
-            values = measure(frames[:, None], boxes[None])
-            kept |= self._which[measure] & ((values >= self._low) & (values <= self._high)).any(1)
-        places = kept.nonzero()[0]
-        ends = places.searchsorted(self._ends).tolist()
-        chosen = [
-            places[start : end if most is None else min(end, start + most)]
-            for start, end, most in zip([0, *ends], ends, self._most, strict=False)
-        ]
-        return np.asarray(frames[np.concatenate(chosen)], np.float32)
+            values = measure(frames[None], boxes[:, None])
+            within = (values >= self._low) & (values <= self._high)
+            kept |= self._which[measure] & np.logical_or.reduce(within, 0)
+        places: list[int] = kept.nonzero()[0].tolist()
+        chosen: list[int] = []
+        start = 0
+        for last, most in zip(self._ends, self._most, strict=True):
+            end = bisect_left(places, last)
+            chosen += places[start : end if most is None else min(end, start + most)]
+            start = end
+        return np.asarray(frames[chosen], np.float32)
 
 
 def draw_frames(sampler: caffe_pb2.Sampler, count: int, random: np.random.Generator) -> Floats:
@@ -124,11 +128,15 @@ def _place(ranges: Floats, random: np.random.Generator) -> Floats:
     drawn = random.random((4, count), np.float32)
     scale = ranges[0] + drawn[0] * ranges[1]
     square = scale * scale
-    root = np.sqrt(np.clip(ranges[2] + drawn[1] * ranges[3], square, 1 / square))
-    frames = np.empty((count, 4), np.float32)
-    for axis, side in enumerate((scale * root, scale / root)):
-        low = drawn[axis + 2] * (1 - side)
-        frames[:, axis], frames[:, axis + 2] = low, low + side
+    root = np.sqrt(np.minimum(np.maximum(ranges[2] + drawn[1] * ranges[3], square), 1 / square))
+    # Corner by corner: NumPy is quick along many values.
+    sides: Floats = np.empty((2, count), np.float32)
+    corners: Floats = np.empty((4, count), np.float32)
+    np.multiply(scale, root, out=sides[0])
+    np.divide(scale, root, out=sides[1])
+    np.multiply(drawn[2:], 1 - sides, out=corners[:2])
+    np.add(corners[:2], sides, out=corners[2:])
+    frames: Floats = corners.T
     return frames
 
 
@@ -170,5 +178,4 @@ def _object(frames: Floats, boxes: Floats) -> Floats:
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
-    part, whole = np.broadcast_arrays(part, whole)
     return np.divide(part, whole, out=np.zeros(part.shape, np.float32), where=part > 0)

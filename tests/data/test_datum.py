@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from caffecompat.data.datum import read_datum
+from caffecompat.data.datum import Datum, read_datum
 from caffecompat.data.picture_size import picture_size
 from caffecompat.errors import CaffeCompatError, FormatError
 from caffecompat.schema import caffe_pb2
@@ -165,6 +165,16 @@ def test_the_size_in_the_head():
     progressive = cv2.imencode(".jpg", picture(0, 20, 31), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
     assert picture_size(memoryview(progressive))[:2] == (20, 31)
     assert picture_size(memoryview(b"BM")) is None
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_the_size_as_it_is_stated(suffix):
+    data = cv2.imencode(suffix, np.zeros((7, 9, 3), np.uint8))[1].tobytes()
+    assert Datum((0, 0, 0), 0, True, memoryview(data)).size() == (7, 9)
+    assert Datum((3, 5, 4), 0, False, memoryview(bytes(60))).size() == (5, 4)
+    for shape in ((3, 0, 4), (3, 5, -1), (3, 1 << 20, 1 << 20)):
+        assert Datum(shape, 0, False, memoryview(b"")).size() is None
+    assert Datum((3, 7, 9), 0, True, memoryview(b"BM")).size() is None
 
 
 def test_the_densest_pictures_pass():

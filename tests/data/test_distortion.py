@@ -44,6 +44,19 @@ def test_contrast(factor):
     np.testing.assert_array_equal(adjust_contrast(PICTURE, factor), expected)
 
 
+@pytest.mark.parametrize("channels", [(), (1,), (2,), (3,), (4,), (5,)])
+def test_every_byte_whatever_the_channels(channels):
+    image = np.stack([np.arange(256, dtype=np.uint8)] * 5, 1)[None, :, : channels[0] if channels else 0]
+    image = image if channels else np.arange(256, dtype=np.uint8)[None]
+    random = np.random.default_rng(0)
+    for delta in (*random.uniform(-40, 40, 200), 0.49999999, 3.4999998, -7.5000002, 1.5, -2.5, 300.0, -1e30, 1e30):
+        sums = np.clip(np.rint(image.astype(np.float32) + np.float32(delta)), 0, 255)
+        np.testing.assert_array_equal(adjust_brightness(image, delta), sums.astype(np.uint8))
+    for factor in (*random.uniform(0, 3, 200), 0.0, 0.5, 2.5, 1e30):
+        products = np.clip(np.rint(image.astype(np.float32) * np.float32(factor)), 0, 255)
+        np.testing.assert_array_equal(adjust_contrast(image, factor), products.astype(np.uint8))
+
+
 @pytest.mark.parametrize("factor", [0.5, 1.0, 1.5])
 def test_saturation(factor):
     hsv = cv2.cvtColor(PICTURE, cv2.COLOR_BGR2HSV)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 
 import cv2
 import lmdb
@@ -251,6 +252,25 @@ def test_raw_pictures_are_read_like_encoded_ones(tmp_path):
         reading_net(text(WARP, source="encoded", batch=1), tmp_path) as other,
     ):
         assert_same(passes(one, 1), passes(other, 1))
+
+
+def test_pictures_whose_head_does_not_tell_their_size(tmp_path):
+    """A JPEG that EXIF turns when it is forced to colour, and a BMP of what it is then, become the same."""
+    found = np.random.default_rng(1).integers(0, 256, (30, 50, 3), dtype=np.uint8)
+    encoded = cv2.imencode(".jpg", found)[1].tobytes()
+    tiff = struct.pack("<2sHIHHHIHHI", b"II", 42, 8, 1, 0x112, 3, 1, 6, 0, 0)
+    segment = b"Exif\0\0" + tiff
+    encoded = encoded[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + encoded[2:]
+    decoded = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    assert decoded.shape == (50, 30, 3)
+    for name, data in (("turned", encoded), ("plain", cv2.imencode(".bmp", decoded)[1].tobytes())):
+        record = annotated([(1, (0.1, 0.2, 0.9, 0.7))])
+        record.datum.data = data
+        database(tmp_path / name, [record])
+    forced = AUGMENTED.replace("mirror: true", "mirror: true force_color: true")
+    one, other = (forced.replace("shapes/trainval_lmdb", name) for name in ("turned", "plain"))
+    with reading_net(one, tmp_path) as first, reading_net(other, tmp_path) as second:
+        assert_same(passes(first, 6), passes(second, 6))
 
 
 @pytest.mark.parametrize(
