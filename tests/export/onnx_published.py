@@ -2,9 +2,9 @@
 
     python -m tests.export.onnx_published [PART OF A NAME ...]
 
-Nets without weights get random ones. Each is compared twice: as the conversion itself does, and from outside, blob by
-blob and row by row, on standard normal values. Needs the folder `shared`; VGG-19 and the dilation nets need some
-minutes and 4 GB.
+Nets without weights get random ones. Each is compared twice: as the conversion itself does, and (but for the largest)
+from outside, blob by blob and row by row, on standard normal values. Needs the folder `shared`; each dilation net needs
+some minutes and 6 GB.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Row:
     blob: str
     shape: tuple[int, ...]
     inside: float
-    outside: float
+    outside: float | None
     opencv: float | None = None
 
 
@@ -118,6 +118,11 @@ def compared(path: Path, folder: Path) -> Iterator[Row]:
     large = max(np.prod(shape) for shape in net.blob_shapes.values()) > 2e7
     result = export_onnx(net, target, OnnxOptions(dynamic_batch=not large), {})
     inside = {found.name: found.difference for found in result.comparisons or ()}
+    if large:
+        for found in result.comparisons or ():
+            if not found.given or found.name in net.outputs:
+                yield Row(name, found.name, found.shape, found.difference, None)
+        return
     random = np.random.default_rng(1)
     inputs = {key.name: random.standard_normal(net.blob_shapes[key], dtype=np.float32) for key in net.graph.inputs}
     found, wanted = run_model(target, inputs), run_net(net, inputs)
@@ -151,11 +156,11 @@ def main() -> int:
                 print(f"| {path.relative_to(SHARED)} | {error.message} | | | | | |", flush=True)
                 continue
         for row in rows:
-            failed += not max(row.inside, row.outside, row.opencv or 0) <= 1e-4
+            failed += not max(row.inside, row.outside or 0, row.opencv or 0) <= 1e-4
             shape = "x".join(map(str, row.shape))
-            opencv = "" if row.opencv is None else f"{row.opencv:.1e}"
+            outside, opencv = ("" if value is None else f"{value:.1e}" for value in (row.outside, row.opencv))
             seconds = f"{time.monotonic() - start:.0f}"
-            print(f"| {row.net} | {row.blob} | {shape} | {row.inside:.1e} | {row.outside:.1e} | {opencv} | {seconds} |")
+            print(f"| {row.net} | {row.blob} | {shape} | {row.inside:.1e} | {outside} | {opencv} | {seconds} |")
         sys.stdout.flush()
     return int(failed > 0)
 

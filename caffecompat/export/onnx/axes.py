@@ -5,13 +5,14 @@ Nothing is derived layer by layer: the shapes of all blobs are computed for othe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from caffecompat.errors import CaffeCompatError, UnsupportedError, UsageError
 from caffecompat.export.onnx.values import Sizes
 from caffecompat.graph.spec import BlobKey, Shape
+from caffecompat.layers.data import DummyData
 from caffecompat.layers.detection import DetectionOutput
 from caffecompat.layers.proposal import Proposal, PythonProposal
 from caffecompat.layers.selecting import Filter
@@ -27,13 +28,21 @@ class Axes:
 
     Attributes:
         shapes: the sizes of every blob, None for those that vary.
+        names: for each, what the sizes that vary are called: "batch", "height", "width", or None.
         batch: the number of images varies.
         inputs: shapes of the inputs to try the result with, by name: one for each way in which it varies.
     """
 
     shapes: dict[BlobKey, Sizes]
+    names: dict[BlobKey, tuple[str | None, ...]]
     batch: bool
     inputs: list[dict[str, Shape]]
+
+
+def fed(net: Net) -> list[BlobKey]:
+    """The inputs of a net; DummyData makes its tops itself."""
+    made = {key for layer in net.layers if isinstance(layer, DummyData) for key in layer.spec.tops}
+    return [key for key in net.graph.inputs if key not in made]
 
 
 def find_axes(net: Net, *, dynamic_batch: bool, dynamic_size: bool) -> Axes:
@@ -48,7 +57,7 @@ def find_axes(net: Net, *, dynamic_batch: bool, dynamic_size: bool) -> Axes:
         UnsupportedError: height and width are to vary and a layer does not allow it.
         UsageError: they are to vary, and the net has no input of pictures.
     """
-    built = {key.name: net.blob_shapes[key] for key in net.graph.inputs}
+    built = {key.name: net.blob_shapes[key] for key in fed(net)}
     tried = [built]
     batch = _more_images(net, built) if dynamic_batch else None
     if batch is not None:
@@ -68,7 +77,25 @@ def find_axes(net: Net, *, dynamic_batch: bool, dynamic_size: bool) -> Axes:
         for cls, axis in _BY_VALUES:
             if isinstance(layer, cls):
                 shapes.update((key, _open(shapes[key], axis)) for key in layer.spec.tops)
-    return Axes(shapes, batch is not None, tried)
+    names = {key: _names(key, found, tried, batch is not None) for key in shapes}
+    return Axes(shapes, names, batch is not None, tried)
+
+
+def _names(
+    key: BlobKey, found: Sequence[Mapping[BlobKey, Shape]], tried: Sequence[Mapping[str, Shape]], batch: bool
+) -> tuple[str | None, ...]:
+    """What to call the sizes of a blob: as an input's, if they have been the same in all that was tried."""
+    names: list[str | None] = [None] * len(found[0][key])
+    first = next(iter(tried[0]), "")
+    pictures = [name for name, shape in tried[0].items() if len(shape) == 4]
+    known = [(first, 0, "batch")] if batch else []
+    known += [(name, axis, what) for name in pictures[:1] for axis, what in ((2, "height"), (3, "width"))]
+    for name, axis, what in known:
+        sizes = [inputs[name][axis] for inputs in tried]
+        varies = len(set(sizes)) > 1 and axis < len(names)
+        if varies and [shapes[key][axis] for shapes in found[: len(tried)]] == sizes:
+            names[axis] = what
+    return tuple(names)
 
 
 def _open(shape: Sizes, axis: int) -> Sizes:
@@ -76,18 +103,21 @@ def _open(shape: Sizes, axis: int) -> Sizes:
 
 
 def _more_images(net: Net, built: Mapping[str, Shape]) -> dict[str, Shape] | None:
-    """Inputs of more images, or None if the net fixes how many they are."""
-    counts = {shape[0] for shape in built.values() if shape}
-    if len(counts) != 1 or not all(built.values()):
+    """Inputs of more images, or None if the net fixes how many they are.
+
+    Tried are all inputs that have as many items as the first, then those of pictures alone.
+    """
+    if not built or not all(built.values()):
         return None
-    count = counts.pop() + 2
-    inputs = {name: (count, *shape[1:]) for name, shape in built.items()}
-    try:
-        tops = shapes_for(net, inputs)
-    except CaffeCompatError:
-        return None
-    outputs = [(tops[key], net.blob_shapes[key]) for key in net.graph.outputs]
-    return inputs if all(len(more) == len(once) for more, once in outputs) else None
+    count = next(iter(built.values()))[0]
+    alike = [name for name, shape in built.items() if shape[0] == count]
+    pictures = [name for name in alike if len(built[name]) == 4]
+    for names in (alike, pictures):
+        inputs = {name: (count + 2, *shape[1:]) if name in names else shape for name, shape in built.items()}
+        with suppress(CaffeCompatError):
+            shapes_for(net, inputs)
+            return inputs if names else None
+    return None
 
 
 def _larger(net: Net, built: Mapping[str, Shape]) -> dict[str, Shape]:

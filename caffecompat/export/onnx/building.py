@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from caffecompat.errors import UnsupportedError
-from caffecompat.export.onnx.axes import Axes
+from caffecompat.export.onnx.axes import Axes, fed
 from caffecompat.export.onnx.model import Model, Node
 from caffecompat.export.onnx.registry import Emitter, Precision, emitters
 from caffecompat.export.onnx.scope import Scope
 from caffecompat.export.onnx.values import FLOAT, HALF, Value
 from caffecompat.graph.spec import BlobKey
 from caffecompat.layers.base import Layer
-from caffecompat.layers.data import DummyData
 from caffecompat.net import Net
 
 
@@ -35,9 +34,7 @@ class _Builder:
         self.model = model
         self.emitters = emitters()
         self.values: dict[BlobKey, Value] = {}
-        self.graph_inputs = {
-            key for layer in net.layers if layer.spec.row.data and _is_fed(layer) for key in layer.spec.tops
-        }
+        self.graph_inputs = set(fed(net))
         named = {**net.graph.last, **{key.name: key for key in self.graph_inputs}}
         model.reserve(set(named))
         for key in net.blob_shapes:
@@ -47,13 +44,16 @@ class _Builder:
 
     def build(self) -> Model:
         for layer in self.net.layers:
-            if self.graph_inputs.issuperset(layer.spec.tops) and layer.spec.row.data:
+            if layer.spec.row.data and self.graph_inputs.issuperset(layer.spec.tops):
                 self._feed(layer)
             else:
                 self._emit(layer)
         if not self.outputs:
             raise UnsupportedError("the net has no output, and ONNX needs one", file=self.net.graph.file)
         self.model.outputs = [self.values[key] for key in self.outputs]
+        for key in (*self.graph_inputs, *self.outputs):
+            pairs = zip(self.axes.shapes[key], self.axes.names[key], strict=True)
+            self.model.sizes[self.model.names[key]] = [name if size is None else size for size, name in pairs]
         return self.model
 
     def _feed(self, layer: Layer) -> None:
@@ -117,8 +117,3 @@ class _Builder:
         node = Node(type_, [top.name], [name], self.model.node_name(f"{scope.prefix}/{type_}"), dict(attributes))
         self.model.nodes.append(node)
         return node
-
-
-def _is_fed(layer: Layer) -> bool:
-    """DummyData makes its tops itself."""
-    return not isinstance(layer, DummyData)

@@ -43,6 +43,7 @@ class Model:
         outputs: the graph's outputs.
         parameters: the initializers of blobs, by owner, index, shape and type.
         names: the value's name of each blob.
+        sizes: of the inputs and outputs, by name: numbers, names of what varies, or None.
     """
 
     opset: int
@@ -53,6 +54,7 @@ class Model:
     outputs: list[Value] = field(default_factory=list)
     parameters: dict[tuple[int, int, tuple[int, ...], int], Value] = field(default_factory=dict)
     names: dict[BlobKey, str] = field(default_factory=dict)
+    sizes: dict[str, list[int | str | None]] = field(default_factory=dict)
     _values: set[str] = field(default_factory=set)
     _node_names: set[str] = field(default_factory=set)
     _constants: dict[tuple[str, tuple[int, ...], bytes], Value] = field(default_factory=dict)

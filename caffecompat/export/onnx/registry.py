@@ -22,6 +22,7 @@ E = TypeVar("E", bound=Emit)
 
 _FAMILIES = (
     "boxes",
+    "constants",
     "convolving",
     "detections",
     "elementwise",

@@ -44,7 +44,7 @@ def random_inputs(
         inputs[name] = np.asarray(random.standard_normal(shape, dtype=np.float32) * deviation)
     for layer in net.layers:
         for place, key in enumerate(layer.spec.bottoms):
-            if key in net.graph.inputs:
+            if key.name in inputs and key in net.graph.inputs:
                 numbers = _numbers(layer, place, [shapes.get(bottom.name, ()) for bottom in layer.spec.bottoms], random)
                 if numbers is not None:
                     inputs[key.name] = numbers.astype(np.float32).reshape(shapes[key.name])

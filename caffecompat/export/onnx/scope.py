@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -122,8 +123,8 @@ class Scope:
             return known
         key = (value.name, axis)
         if key not in self._sizes:
-            shape = self.op("Shape", value, dtype=INT64, start=axis, end=axis + 1)
-            self._sizes[key] = Symbol(shape, self._compute, (value, axis))
+            make = partial(self.op, "Shape", value, dtype=INT64, start=axis, end=axis + 1)
+            self._sizes[key] = Symbol(make, self._compute, (value, axis))
         return self._sizes[key]
 
     def sizes_of(self, value: Value) -> list[Size]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -39,22 +40,29 @@ class Value:
 
 
 class Symbol:
-    """A size that is known only when the graph runs: arithmetic with it becomes nodes.
+    """A size that is known only when the graph runs: arithmetic with it becomes nodes, when it is used.
 
     Attributes:
-        value: int64 of one element.
         axis: (value, axis), if it is simply the size of that axis.
     """
 
     def __init__(
-        self, value: Value, compute: Callable[[str, Size, Size], Value], axis: tuple[Value, int] | None = None
+        self,
+        make: Callable[[], Value],
+        compute: Callable[[str, Size, Size], Value],
+        axis: tuple[Value, int] | None = None,
     ) -> None:
-        self.value = value
         self.axis = axis
+        self._make = make
         self._compute = compute
 
+    @cached_property
+    def value(self) -> Value:
+        """int64 of one element."""
+        return self._make()
+
     def _join(self, operator: str, left: Size, right: Size) -> Symbol:
-        return Symbol(self._compute(operator, left, right), self._compute)
+        return Symbol(partial(self._compute, operator, left, right), self._compute)
 
     def __add__(self, other: Size) -> Size:
         return self if other == 0 else self._join("Add", self, other)

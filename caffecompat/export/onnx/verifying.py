@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.errors import CaffeCompatError, quoted, shown
-from caffecompat.export.onnx.axes import Axes
+from caffecompat.export.onnx.axes import Axes, fed
 from caffecompat.export.onnx.model import Model
 from caffecompat.export.onnx.sampling import random_inputs
 from caffecompat.export.onnx.values import Array
@@ -213,7 +213,7 @@ class _Watch:
 def _compared(net: Net, inputs: Mapping[str, Array], found: Mapping[str, Array], model: Model) -> list[Comparison]:
     half = model.half
     hooks = _Watch({key: found[name] for key, name in model.names.items() if name in found}, half)
-    env = {key: torch.from_numpy(inputs[key.name]) for key in net.graph.inputs}
+    env = {key: torch.from_numpy(inputs[key.name]) for key in fed(net)}
     for layer in net.layers:
         if isinstance(layer, Recurrent):
             layer.forget()

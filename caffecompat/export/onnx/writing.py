@@ -82,8 +82,8 @@ def model_proto(model: Model, name: str, metadata: Mapping[str, str], data: Path
     graph = helper.make_graph(
         [node.proto() for node in model.nodes],
         name or "net",
-        [_info(value) for value in model.inputs],
-        [_info(value) for value in model.outputs],
+        [_info(value, model) for value in model.inputs],
+        [_info(value, model) for value in model.outputs],
         _inline(model) if data is None else _beside(model, data),
     )
     opset = helper.make_opsetid("", model.opset)
@@ -98,8 +98,8 @@ def model_proto(model: Model, name: str, metadata: Mapping[str, str], data: Path
     return proto
 
 
-def _info(value: Value) -> ValueInfoProto:
-    return helper.make_tensor_value_info(value.name, value.dtype, value.shape)
+def _info(value: Value, model: Model) -> ValueInfoProto:
+    return helper.make_tensor_value_info(value.name, value.dtype, model.sizes[value.name])
 
 
 def _tensor(name: str, array: Array) -> TensorProto:
