@@ -14,10 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.metadata import distributions
 from pathlib import Path
 from types import CodeType, ModuleType
 
 from caffecompat.errors import FormatError
+from caffecompat.legacy.old_methods import NAME as OLD_METHOD
+from caffecompat.legacy.old_methods import change_old_methods, old_method
 from caffecompat.legacy.python2.marks import is_python2, parse3
 
 MAX_BYTES = 1 << 26
@@ -33,12 +36,14 @@ class Source:
         name: its file.
         text: the source as it is.
         translation: what it became; None if it is Python 3's.
+        asks_old: whether its code asks for methods that libraries have dropped.
         code: to run; its lines are those of `text`.
     """
 
     name: str
     text: str
     translation: str | None
+    asks_old: bool
     code: CodeType
 
 
@@ -74,17 +79,23 @@ def compile_text(text: str, name: str, *, python2: bool = False) -> Source:
     tree = parse3(text, name)
     if not python2 and not is_python2(text, tree):
         assert tree is not None
-        return Source(name, text, None, _compile(tree, name))
+        return _source(name, text, None, tree)
 
     from caffecompat.legacy.python2.translate import translate
 
-    translation = translate(text, name)
+    try:
+        translation = translate(text, name)
+    except FormatError:
+        if python2 or tree is None:
+            raise
+        # What Python 2 does not understand is Python 3's, whatever names it uses.
+        return _source(name, text, None, tree)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             changed = ast.parse(translation, name)
             _restore_lines(changed, text, translation)
-            code = _compile(changed, name)
+            source = _source(name, text, translation, changed)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             said = getattr(error, "msg", None) or str(error) or type(error).__name__
             line = getattr(error, "lineno", None)
@@ -92,13 +103,14 @@ def compile_text(text: str, name: str, *, python2: bool = False) -> Source:
                 f"its translation from Python 2 is not understood: {said}", file=name, line=line
             ) from error
     translated_files.add(name)
-    return Source(name, text, translation, code)
+    return source
 
 
-def _compile(tree: ast.Module, name: str) -> CodeType:
+def _source(name: str, text: str, translation: str | None, tree: ast.Module) -> Source:
+    asks = change_old_methods(tree)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return compile(tree, name, "exec", dont_inherit=True)
+        return Source(name, text, translation, asks, compile(tree, name, "exec", dont_inherit=True))
 
 
 def _restore_lines(tree: ast.Module, text: str, translation: str) -> None:
@@ -124,11 +136,13 @@ def run(source: Source, module: ModuleType) -> None:
         from caffecompat.legacy.python2.importing import builtins2
 
         module.__dict__["__builtins__"] = builtins2()
+    if source.asks_old:
+        module.__dict__[OLD_METHOD] = old_method
     exec(source.code, module.__dict__)
 
 
 class Finder(importlib.abc.MetaPathFinder):
-    """Finds modules of Python 2 among the user's own: those outside of the standard library and of site-packages.
+    """Finds modules that have to be changed among the user's own: those that neither come with Python nor by pip.
 
     Args:
         python2: whether all of those are Python 2's whatever they look like.
@@ -148,9 +162,10 @@ class Finder(importlib.abc.MetaPathFinder):
         if not _is_users(spec.origin):
             return None
         source = read_code(spec.origin, python2=self._python2)
-        if source.translation is None:
+        if source.translation is not None:
+            self._told(source)
+        elif not source.asks_old:
             return None
-        self._told(source)
         spec.loader = _Loader(fullname, spec.origin, source)
         spec.cached = None
         return spec
@@ -173,7 +188,19 @@ def _is_users(file: str) -> bool:
     place = Path(file).resolve()
     if {"site-packages", "dist-packages"} & set(place.parts):
         return False
-    return not any(place.is_relative_to(folder) for folder in _others_folders())
+    if any(place.is_relative_to(folder) for folder in _others_folders()):
+        return False
+    folders = [Path(folder).resolve() for folder in sys.path if folder]
+    return not any(
+        place.relative_to(folder).parts[0] in _installed(folder) for folder in folders if place.is_relative_to(folder)
+    )
+
+
+@cache
+def _installed(folder: Path) -> frozenset[str]:
+    """The packages and modules that pip has put into a folder, as `pip install --target` does."""
+    files = (file for found in distributions(path=[str(folder)]) for file in found.files or ())
+    return frozenset(file.parts[0] for file in files)
 
 
 @cache

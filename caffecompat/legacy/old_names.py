@@ -5,10 +5,11 @@ Only `caffecompat python` does it, as it is for the whole process.
 
 from __future__ import annotations
 
+import functools
 import importlib.abc
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -73,6 +74,22 @@ def _numpy_names() -> None:
                 setattr(np, name, getattr(np, today))
         if not hasattr(np, "asscalar"):
             np.asscalar = lambda array: array.item()  # type: ignore[attr-defined]
+    np.fromstring = _fromstring(np.fromstring)
+
+
+def _fromstring(today: Callable[..., Any]) -> Callable[..., Any]:
+    """`np.fromstring`, which reads bytes as well, as it did."""
+
+    @functools.wraps(today)
+    def fromstring(string: Any, dtype: Any = float, count: int = -1, sep: str = "", **options: Any) -> Any:
+        if sep:
+            return today(string, dtype, count, sep=sep, **options)
+        import numpy as np
+
+        data = string.encode("latin-1") if isinstance(string, str) else string
+        return np.frombuffer(data, dtype, count, **options).copy()
+
+    return fromstring
 
 
 class _Finder(importlib.abc.MetaPathFinder):

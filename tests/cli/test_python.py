@@ -80,9 +80,10 @@ def test_names_that_libraries_dropped(tmp_path):
         "import numpy as np\nimport xml.etree.cElementTree as ET\n"
         "print(np.float is float, np.int(3.9), np.product([2, 3]), np.Inf, np.asscalar(np.array([2])))\n"
         "print(np.zeros(1, dtype=np.bool).dtype, ET.fromstring('<a/>').tag)\n"
+        "print(np.fromstring(np.int16([1, 2]).tostring(), np.int16), np.fromstring('3 4', int, sep=' '))\n"
     )
     assert run("-W", script, code=2).stdout == ""
-    assert run(script).stdout == "True 3 6 inf 2\nbool a\n"
+    assert run(script).stdout == "True 3 6 inf 2\nbool a\n[1 2] [3 4]\n"
 
 
 def test_an_exception_is_shown_as_the_scripts_own(tmp_path):
