@@ -32,6 +32,7 @@ class Affine:
         scale, shift = (np.broadcast_to(values, (channels,)) for values in (self.scale, self.shift))
         return Affine(scale, shift)
 
+    @np.errstate(all="ignore")
     def then(self, other: Affine) -> Affine | None:
         """What both do, `other` behind this; None if they are for other numbers of channels."""
         shapes = {values.shape for values in (self.scale, self.shift, other.scale, other.shift)} - {()}
@@ -89,8 +90,8 @@ def _batch_norm(node: Node, blobs: list[Doubles]) -> Affine | None:
         return _normalization(mean, variance, max(param.eps, LEAST_EPS), weight, bias)
     if len(blobs) == 3 and (param.use_global_stats if param.HasField("use_global_stats") else kept):
         mean, variance, factor = blobs
-        inverse = 1 / factor[0] if factor[0] else 0.0
-        return _normalization(mean * inverse, variance * inverse, param.eps, np.ones(()), np.zeros(()))
+        divisor = factor[0] or np.inf
+        return _normalization(mean / divisor, variance / divisor, param.eps, np.ones(()), np.zeros(()))
     return None
 
 
@@ -105,7 +106,7 @@ def _bn(node: Node, blobs: list[Doubles]) -> Affine | None:
     return None
 
 
+@np.errstate(all="ignore")
 def _normalization(mean: Doubles, variance: Doubles, eps: float, weight: Doubles, bias: Doubles) -> Affine:
-    with np.errstate(all="ignore"):
-        scale = weight / np.sqrt(variance + eps)
-        return Affine(scale, bias - mean * scale)
+    scale = weight / np.sqrt(variance + eps)
+    return Affine(scale, bias - mean * scale)

@@ -26,8 +26,12 @@ def join_scales(graph: Graph, blobs: Blobs) -> tuple[Graph, Blobs, list[str]]:
     sketch = Sketch(graph, blobs)
     joined: list[str] = []
     count = 0
+    looked_at: set[Node] = set()
     for node in sketch:
+        if node in looked_at:
+            continue
         chain, affine = _chain(sketch, node)
+        looked_at.update(chain)
         arrays = None if affine is None or len(chain) < 2 else _arrays(affine)
         if arrays is None:
             continue

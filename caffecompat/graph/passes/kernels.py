@@ -55,6 +55,7 @@ class Kernel:
         """How far the first place reads beyond the first value of the bottom, along each spatial axis."""
         return tuple(d * (k - 1) - p for d, k, p in zip(self.dilation, self.size, self.pad, strict=True))
 
+    @np.errstate(all="ignore")
     def scaled(self, affine: Affine) -> Kernel | None:
         """The convolution with `affine` behind it, or None if that has other channels."""
         whole = affine.over(len(self.bias))
@@ -64,6 +65,7 @@ class Kernel:
         return replace(self, weight=weight, bias=self.bias * whole.scale + whole.shift)
 
 
+@np.errstate(all="ignore")
 def summed(kernels: Sequence[Kernel], coefficients: Sequence[float]) -> Kernel | None:
     """One convolution that gives the sum of several over one blob, each times its coefficient.
 

@@ -52,6 +52,7 @@ class Linear:
         spatial = self.stored.ndim - 2
         return by_axis(self.node.layer.convolution_param, "pad", 0, spatial) if spatial else []
 
+    @np.errstate(all="ignore")
     def after(self, affine: Affine) -> tuple[Doubles, Doubles] | None:
         """Weight and bias of the layer with `affine` behind it, or None if that has other channels."""
         whole = affine.over(self.outputs)
@@ -65,6 +66,7 @@ class Linear:
         scale = _spread(whole.scale.reshape(self.group or 1, 1, -1), weight.ndim - 2)
         return (grouped * scale).reshape(weight.shape), bias
 
+    @np.errstate(all="ignore")
     def behind(self, affine: Affine) -> tuple[Doubles, Doubles] | None:
         """Weight and bias of the layer with `affine` before it, or None where they are not the same for each place.
 
@@ -131,10 +133,10 @@ def linear_of(sketch: Sketch, node: Node) -> Linear | None:
     return Linear(node, weight, bias, outputs, None if depthwise else group, len(blobs) > 1)
 
 
+@np.errstate(all="ignore")
 def as_floats(arrays: Iterable[Doubles]) -> list[Floats] | None:
     """Arrays as they are stored, or None if float32 cannot hold them."""
-    with np.errstate(over="ignore"):
-        stored = [np.ascontiguousarray(values, np.float32) for values in arrays]
+    stored = [np.ascontiguousarray(values, np.float32) for values in arrays]
     return stored if all(np.isfinite(array).all() for array in stored) else None
 
 

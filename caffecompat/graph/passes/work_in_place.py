@@ -29,16 +29,16 @@ def work_in_place(graph: Graph, blobs: Blobs) -> tuple[Graph, Blobs, list[str]]:
     """
     sketch = Sketch(graph, blobs)
     first = {key.name: node for node in reversed(list(sketch)) for key in node.tops}
+    merged = [node for node in sketch if node.type in ACTIVATIONS and _could_overwrite(sketch, node, first)]
     renamed: dict[str, str] = {}
-    merged = []
+    for node in reversed(merged):
+        name = node.tops[0].name
+        renamed[node.bottoms[0].name] = renamed.get(name, name)
     for node in sketch:
-        if node.type in ACTIVATIONS and _could_overwrite(sketch, node, first):
-            renamed[node.bottoms[0].name] = node.tops[0].name
-            merged.append(node.layer.name)
-    for node in sketch:
-        for names in (node.layer.bottom, node.layer.top):
-            names[:] = [_resolved(name, renamed) for name in names]
-    return *sketch.finish(), [f"{len(merged)} activations work in place: {listed(merged)}"] if merged else []
+        for blobs_of in (node.layer.bottom, node.layer.top):
+            blobs_of[:] = [renamed.get(name, name) for name in blobs_of]
+    names = [node.layer.name for node in merged]
+    return *sketch.finish(), [f"{len(names)} activations work in place: {listed(names)}"] if names else []
 
 
 def _could_overwrite(sketch: Sketch, node: Node, first: dict[str, Node]) -> bool:
@@ -48,9 +48,3 @@ def _could_overwrite(sketch: Sketch, node: Node, first: dict[str, Node]) -> bool
     # The layer that made the first version of the blob, before others that work in place.
     made = first[bottom.name]
     return bottom.name != top.name and made.type in OWN_MEMORY and sketch.sole_reader(bottom) is node
-
-
-def _resolved(name: str, renamed: dict[str, str]) -> str:
-    while name in renamed:
-        name = renamed[name]
-    return name

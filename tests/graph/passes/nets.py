@@ -71,7 +71,11 @@ def passed(net: Net, *passes: Pass) -> tuple[Net, list[str]]:
         new, changed, said = one(new, changed)
         notes += said
     assert graph.message.SerializeToString() == before
-    assert all(np.array_equal(a, b) for name, own in blobs.items() for a, b in zip(own, copies[name], strict=True))
+    assert all(
+        np.array_equal(a, b, equal_nan=True)
+        for name, own in blobs.items()
+        for a, b in zip(own, copies[name], strict=True)
+    )
     return rebuild(net, new.message, changed), notes
 
 

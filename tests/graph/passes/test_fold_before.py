@@ -156,3 +156,10 @@ def test_what_float32_cannot_hold():
     before.layer("s").weight.data.fill_(3e38)
     before.layer("conv").weight.data.fill_(10)
     assert_left_alone(before, fold_before)
+
+
+@pytest.mark.parametrize(("blob", "value"), [("variance", -3.0), ("variance", float("nan"))])
+def test_statistics_that_are_not_finite(blob, value):
+    before = trained_net(net(behind=BN))
+    getattr(before.layer("bn"), blob).fill_(value)
+    assert_left_alone(before, fold_before)
