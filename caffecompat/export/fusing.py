@@ -12,6 +12,7 @@ from caffecompat.export.rebuild import Blobs, blobs_by_name, rebuild
 from caffecompat.formats.parsed import Parsed
 from caffecompat.graph import Graph, build_graph
 from caffecompat.graph.passes import data_to_inputs, drop_train_only, fused
+from caffecompat.graph.passes.sketch import listed
 from caffecompat.net import Net
 from caffecompat.net.saving import net_message
 
@@ -48,7 +49,7 @@ def fuse(net: Net, *, verify: bool = True, tell: Callable[[str], None] | None = 
     made = _built(net, new, folded)
     with suppress(CaffeCompatError):  # a mean file that is not there: the net can do without
         made.preprocessing = net.preprocessing
-    notes += done or ["nothing to fuse was found"]
+    notes += (done or ["nothing to fuse was found"]) + _left(new)
     if verify and done:
         notes.append(_verified(_built(net, graph, blobs), made))
     for note in notes:
@@ -71,6 +72,12 @@ def _ready(net: Net) -> tuple[Graph, Blobs, list[str]]:
     graph = data_to_inputs(graph, {name: shape for name, shape in shapes.items() if name in fed})
     names = {spec.name for spec in graph.layers}
     return graph, {name: blobs for name, blobs in blobs_by_name(net).items() if name in names}, notes
+
+
+def _left(graph: Graph) -> list[str]:
+    """A sentence on the BatchNorm layers that remain."""
+    names = [spec.name for spec in graph.layers if spec.type in ("BatchNorm", "BN")]
+    return [f"{len(names)} BatchNorm remain: {listed(names)}"] if names else []
 
 
 def _built(net: Net, graph: Graph, blobs: Blobs) -> Net:

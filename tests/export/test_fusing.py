@@ -128,6 +128,15 @@ def test_a_training_net_in_evaluation():
         torch.testing.assert_close(new(data=data)["prob"], net.blobs["fc"].softmax(1))
 
 
+def test_what_remains_is_told():
+    net = trained_net(
+        SMALL.replace('type: "BatchNorm"', 'type: "BatchNorm" batch_norm_param { use_global_stats: false }')
+    )
+    new, notes = fuse(net)
+    assert '1 BatchNorm remain: "bn"' in notes
+    assert "BatchNorm" in types(new)
+
+
 def test_a_net_in_training():
     with pytest.raises(UsageError, match="only a net in evaluation can be fused") as caught:
         caffecompat.fuse(trained_net(SMALL, phase="TRAIN").train())
