@@ -13,6 +13,7 @@ from caffecompat.formats.parsed import Parsed
 from caffecompat.graph import Graph, build_graph
 from caffecompat.graph.passes import data_to_inputs, drop_train_only, fused
 from caffecompat.graph.passes.sketch import listed
+from caffecompat.layers.convolution import DepthwiseConvolution
 from caffecompat.net import Net
 from caffecompat.net.saving import net_message
 
@@ -61,8 +62,10 @@ def fuse(net: Net, *, verify: bool = True, tell: Callable[[str], None] | None = 
 def _ready(net: Net) -> tuple[Graph, Blobs, list[str]]:
     """The net as it computes in evaluation, whatever its phase, without data layers, losses and evaluation."""
     message = net_message(net)
-    for layer in message.layer:
+    for layer, module in zip(message.layer, net.layers, strict=True):
         layer.ClearField("phase")
+        if isinstance(module, DepthwiseConvolution):
+            layer.convolution_param.group = module.group  # which passes cannot know
     old = net.graph
     graph = build_graph(Parsed(message, file=old.file), "TEST", dialect=old.dialect, root=old.root)
     graph, notes = drop_train_only(graph)

@@ -128,6 +128,18 @@ def test_a_training_net_in_evaluation():
         torch.testing.assert_close(new(data=data)["prob"], net.blobs["fc"].softmax(1))
 
 
+def test_depthwise_convolutions_say_their_groups():
+    """fuse knows them from the built net."""
+    text = SMALL[: SMALL.index('layer { name: "conv"')]
+    text += 'layer { name: "one" type: "DepthwiseConvolution" bottom: "data" top: "one" '
+    text += "convolution_param { kernel_size: 3 pad: 1 } }\n"
+    text += 'layer { name: "sum" type: "Eltwise" bottom: "data" bottom: "one" top: "sum" }\n'
+    net = trained_net(text)
+    new, _ = fuse(net)
+    assert types(new) == ["DepthwiseConvolution"]
+    assert_equal(net, new)
+
+
 def test_what_remains_is_told():
     net = trained_net(
         SMALL.replace('type: "BatchNorm"', 'type: "BatchNorm" batch_norm_param { use_global_stats: false }')

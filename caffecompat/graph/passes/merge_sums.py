@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from caffecompat.graph.passes.branches import Branch, branch_to, convolution_of, kernel_of
 from caffecompat.graph.passes.kernels import Kernel, summed
-from caffecompat.graph.passes.linear import as_floats
+from caffecompat.graph.passes.linear import CONVOLUTIONS, as_floats
 from caffecompat.graph.passes.sketch import Blobs, Node, Sketch, listed
 from caffecompat.graph.spec import Graph
 from caffecompat.schema import caffe_pb2
@@ -43,7 +43,10 @@ def merge_sums(graph: Graph, blobs: Blobs) -> tuple[Graph, Blobs, list[str]]:
             continue
         source = found[0].source
         gone = [layer for branch in found for layer in branch.nodes]
-        sketch.replace(node, gone, _layer(node.layer, source.name, kernel), source, arrays)
+        kinds = {layer.type for layer in gone if layer.type in CONVOLUTIONS}
+        # Depthwise ones stay what they are: where Caffe has such a layer, it is the faster one.
+        kind = kinds.pop() if len(kinds) == 1 else "Convolution"
+        sketch.replace(node, gone, _layer(node.layer, kind, source.name, kernel), source, arrays)
         merged.append(node.layer.name)
         branches += len(found)
     notes = [f"{len(merged)} sums of {branches} branches became one convolution each: {listed(merged)}"]
@@ -88,9 +91,9 @@ def _kernel(sketch: Sketch, node: Node, branches: Sequence[Branch]) -> Kernel | 
     return summed(whole, coefficients)
 
 
-def _layer(eltwise: caffe_pb2.LayerParameter, bottom: str, kernel: Kernel) -> caffe_pb2.LayerParameter:
+def _layer(eltwise: caffe_pb2.LayerParameter, kind: str, bottom: str, kernel: Kernel) -> caffe_pb2.LayerParameter:
     """The message of the convolution."""
-    layer = caffe_pb2.LayerParameter(name=eltwise.name, type="Convolution", bottom=[bottom], top=eltwise.top)
+    layer = caffe_pb2.LayerParameter(name=eltwise.name, type=kind, bottom=[bottom], top=eltwise.top)
     layer.loss_weight.extend(eltwise.loss_weight)
     param = layer.convolution_param
     param.num_output = len(kernel.bias)

@@ -174,6 +174,38 @@ def test_groups_of_other_widths():
     assert layer.group == 2
 
 
+@pytest.mark.parametrize("kind", ["DepthwiseConvolution", "ConvolutionDepthwise", "Convolution"])
+def test_mobileone(kind):
+    """Vasu et al. 2023: depthwise 3x3 several times, 1x1 and identity, each with BatchNorm."""
+    make = getattr(L, kind)
+    shape = {"num_output": CHANNELS, "group": CHANNELS, "bias_term": False}
+    net = total(
+        lambda n, x: bn(n, "a", make(x, convolution_param={**shape, "kernel_size": 3, "pad": 1})),
+        lambda n, x: bn(n, "b", make(x, convolution_param={**shape, "kernel_size": 3, "pad": 1})),
+        lambda n, x: bn(n, "c", make(x, convolution_param={**shape, "kernel_size": 1})),
+        lambda n, x: bn(n, "d", x),
+    )
+    after, _ = passed(net, fold_before, merge_sums)
+    assert types(after) == ["Convolution", "ReLU", kind, "ReLU"]
+    assert (after.layers[3].group, after.layers[3].window.kernel) == (CHANNELS, (3, 3))
+    assert_equal(net, after, SIZES)
+
+
+def test_depthwise_beside_a_convolution_in_groups():
+    shape = {"num_output": CHANNELS, "group": CHANNELS, "kernel_size": 3, "pad": 1}
+    net = total(lambda n, x: L.DepthwiseConvolution(x, convolution_param=shape), lambda n, x: conv(x, 3, 1, group=4))
+    after, _ = passed(net, merge_sums)
+    assert types(after) == ["Convolution", "ReLU", "Convolution", "ReLU"]
+    assert after.layers[3].group == 4
+    assert_equal(net, after, SIZES)
+
+
+def test_a_depthwise_convolution_that_does_not_say_its_groups():
+    shape = {"num_output": CHANNELS, "kernel_size": 3, "pad": 1}
+    net = total(lambda n, x: L.DepthwiseConvolution(x, convolution_param=shape), lambda n, x: conv(x, 3, 1, group=4))
+    assert_left_alone(net, merge_sums)
+
+
 def test_more_outputs_than_inputs():
     n = NetSpec()
     x = source(n)
