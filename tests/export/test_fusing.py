@@ -140,6 +140,18 @@ def test_depthwise_convolutions_say_their_groups():
     assert_equal(net, new)
 
 
+def test_the_preprocessing_of_a_data_layer_stays():
+    """The layer itself becomes an input."""
+    data = """layer { name: "data" type: "Data" top: "data" top: "label"
+    transform_param { mean_value: 104 mean_value: 117 mean_value: 123 scale: 0.5 crop_size: 12 } }
+"""
+    net = trained_net(data + SMALL[SMALL.index('layer { name: "conv"') :], input_shapes={"data": (1, 3, 12, 12)})
+    new, _ = fuse(net)
+    assert new.inputs == ["data"]
+    assert new.preprocessing.mean == (104.0, 117.0, 123.0)
+    assert new.preprocessing == net.preprocessing
+
+
 def test_what_remains_is_told():
     net = trained_net(
         SMALL.replace('type: "BatchNorm"', 'type: "BatchNorm" batch_norm_param { use_global_stats: false }')

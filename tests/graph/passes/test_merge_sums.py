@@ -10,45 +10,16 @@ from torch.nn import functional
 from caffecompat.graph.passes import fold_before, merge_sums
 from caffecompat.netspec import NetSpec
 from caffecompat.netspec import layers as L  # noqa: N812
-from caffecompat.schema import caffe_pb2
 from tests.graph.passes.nets import (
     assert_equal,
-    assert_left_alone,
     bn,
     conv_bn,
     net_of,
     passed,
     repvgg_block,
-    trained_net,
     types,
 )
-
-SIZES = [(5, 5), (6, 9), (9, 6), (10, 11)]
-AVE = {"pool": caffe_pb2.PoolingParameter.AVE}
-FLOOR = {**AVE, "round_mode": caffe_pb2.PoolingParameter.FLOOR}
-CHANNELS = 12
-
-
-def source(n: NetSpec):
-    """A blob of 12 channels that may have any number of readers."""
-    n.data = L.Input(shape={"dim": [2, 3, 8, 7]})
-    n.before = L.Convolution(n.data, num_output=CHANNELS, kernel_size=1)
-    n.x = L.ReLU(n.before)
-    return n.x
-
-
-def conv(x, kernel, pad=0, outputs=CHANNELS, **more):
-    return L.Convolution(x, num_output=outputs, kernel_size=kernel, pad=pad, **more)
-
-
-def total(*make, coeff=()):
-    """A net of a sum; each function makes a branch from the source."""
-    n = NetSpec()
-    x = source(n)
-    branches = [branch(n, x) for branch in make]
-    n.total = L.Eltwise(*branches, **({"coeff": list(coeff)} if coeff else {}))
-    n.relu = L.ReLU(n.total)
-    return net_of(n)
+from tests.graph.passes.sums import AVE, CHANNELS, FLOOR, SIZES, conv, source, total
 
 
 def assert_merged(net, sizes=SIZES):
@@ -137,14 +108,6 @@ def test_average_pooling_with_a_stride(pooling, sizes):
     assert_equal(net, after, sizes)
 
 
-def test_a_pooling_window_that_may_hang_over():
-    """2x2 at a stride of 2 over 7 values: 4 places, the last of one value; a 1x1 convolution gives 4 as well."""
-    n = NetSpec()
-    n.data = L.Input(shape={"dim": [1, 4, 7, 7]})
-    n.total = L.Eltwise(conv(n.data, 1, outputs=4, stride=2), L.Pooling(n.data, kernel_size=2, stride=2, **AVE))
-    assert_left_alone(net_of(n), merge_sums)
-
-
 def test_dilations_of_one_step():
     layer = assert_merged(total(lambda n, x: conv(x, 3, 2, dilation=2), lambda n, x: conv(x, 1), lambda n, x: x))
     assert (layer.window.kernel, layer.window.dilation, layer.window.pad) == ((3, 3), (2, 2), (2, 2))
@@ -198,12 +161,6 @@ def test_depthwise_beside_a_convolution_in_groups():
     assert types(after) == ["Convolution", "ReLU", "Convolution", "ReLU"]
     assert after.layers[3].group == 4
     assert_equal(net, after, SIZES)
-
-
-def test_a_depthwise_convolution_that_does_not_say_its_groups():
-    shape = {"num_output": CHANNELS, "kernel_size": 3, "pad": 1}
-    net = total(lambda n, x: L.DepthwiseConvolution(x, convolution_param=shape), lambda n, x: conv(x, 3, 1, group=4))
-    assert_left_alone(net, merge_sums)
 
 
 def test_more_outputs_than_inputs():
@@ -267,98 +224,6 @@ def test_a_loss_keeps_its_weight():
     after, _ = passed(net, merge_sums)
     assert types(after) == ["Convolution", "ReLU", "Convolution"]
     assert after.loss_weights == {"total": 3.0}
-
-
-INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 4 dim: 8 dim: 7 } } }\n'
-
-
-def left(n: NetSpec):
-    assert_left_alone(net_of(n), merge_sums)
-
-
-def test_a_relu_between():
-    left_alone = total(lambda n, x: L.ReLU(conv(x, 3, 1), in_place=True), lambda n, x: x)
-    assert_left_alone(left_alone, merge_sums)
-
-
-def test_a_branch_that_is_read_elsewhere():
-    n = NetSpec()
-    x = source(n)
-    n.branch = conv(x, 3, 1)
-    n.total = L.Eltwise(n.branch, conv(x, 1))
-    n.other = L.Sigmoid(n.branch)
-    left(n)
-
-
-def test_other_sources():
-    n = NetSpec()
-    x = source(n)
-    n.total = L.Eltwise(conv(x, 3, 1), conv(n.before, 1))
-    left(n)
-
-
-def test_two_convolutions_in_a_row():
-    assert_left_alone(total(lambda n, x: conv(conv(x, 3, 1), 1), lambda n, x: x), merge_sums)
-
-
-def test_a_summand_before_padding():
-    assert_left_alone(total(lambda n, x: conv(bn(n, "first", x), 3, 1), lambda n, x: x), merge_sums)
-
-
-@pytest.mark.parametrize("operation", ["PROD", "MAX"])
-def test_other_operations(operation):
-    n = NetSpec()
-    x = source(n)
-    n.total = L.Eltwise(conv(x, 3, 1), x, operation=getattr(caffe_pb2.EltwiseParameter, operation))
-    left(n)
-
-
-def test_no_convolution():
-    assert_left_alone(total(lambda n, x: bn(n, "id", x), lambda n, x: x), merge_sums)
-
-
-def test_greatest_pooling():
-    pooling = {"kernel_size": 3, "stride": 1, "pad": 1}
-    assert_left_alone(total(lambda n, x: conv(x, 3, 1), lambda n, x: L.Pooling(x, **pooling)), merge_sums)
-
-
-def test_shared_weights():
-    shared = {"param": {"name": "w"}}
-    net = total(lambda n, x: conv(x, 3, 1, **shared), lambda n, x: conv(x, 3, 1, **shared))
-    assert_left_alone(net, merge_sums)
-
-
-def test_strides_that_differ():
-    """At one place only they give equally many."""
-    n = NetSpec()
-    n.data = L.Input(shape={"dim": [1, 4, 1, 1]})
-    n.total = L.Eltwise(conv(n.data, 1, outputs=4, stride=2), conv(n.data, 1, outputs=4))
-    left(n)
-
-
-def test_one_convolution_would_cost_more():
-    """A 1x1 convolution and a mean are a ninth of the 3x3 convolution that they would become."""
-    assert_left_alone(
-        total(lambda n, x: conv(x, 1), lambda n, x: L.Pooling(x, kernel_size=3, stride=1, pad=1, **AVE)), merge_sums
-    )
-    wide = {"kernel_size": 2001, "stride": 1, "pad": 1000}
-    assert_left_alone(total(lambda n, x: conv(x, 1), lambda n, x: L.Pooling(x, **wide, **AVE)), merge_sums)
-
-
-def test_a_batch_norm_that_takes_the_batch():
-    net = total(
-        lambda n, x: L.BatchNorm(conv(x, 3, 1), use_global_stats=False), lambda n, x: L.Power(conv(x, 1), scale=2)
-    )
-    assert_left_alone(net, merge_sums)
-
-
-def test_two_layers_of_one_name():
-    text = """
-layer { name: "a" type: "Convolution" bottom: "data" top: "a" convolution_param { num_output: 4 kernel_size: 1 } }
-layer { name: "twin" type: "Eltwise" bottom: "a" bottom: "data" top: "sum" }
-layer { name: "twin" type: "ReLU" bottom: "sum" top: "relu" }
-"""
-    assert_left_alone(trained_net(INPUT + text), merge_sums)
 
 
 def test_random_sums():
