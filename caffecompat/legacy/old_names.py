@@ -1,4 +1,4 @@
-"""Names that libraries have dropped since, put back for old scripts: NumPy's, and modules that are gone.
+"""Names and calls that libraries have dropped since, put back for old scripts: NumPy's, modules that are gone.
 
 Only `caffecompat python` does it, as it is for the whole process.
 """
@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
+
+from caffecompat.legacy.completing import complete_when_imported
 
 # NumPy's own word for each; a dot leads into a module of NumPy.
 _NUMPY = {
@@ -56,6 +58,7 @@ _MODULES = {
 def install_old_names() -> None:
     """Put them back, each where it is missing."""
     _numpy_names()
+    complete_when_imported("pandas", _pandas_names)
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())
 
@@ -90,6 +93,20 @@ def _fromstring(today: Callable[..., Any]) -> Callable[..., Any]:
         return np.frombuffer(data, dtype, count, **options).copy()
 
     return fromstring
+
+
+def _pandas_names(pandas: ModuleType) -> None:
+    """`frame.to_hdf(path, key)`, whose key has to be named by now."""
+    for kind in (pandas.DataFrame, pandas.Series):
+        kind.to_hdf = _to_hdf(kind.to_hdf)
+
+
+def _to_hdf(today: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(today)
+    def to_hdf(self: Any, path_or_buf: Any, key: str, mode: str = "a", **options: Any) -> None:
+        today(self, path_or_buf, key=key, mode=mode, **options)
+
+    return to_hdf
 
 
 class _Finder(importlib.abc.MetaPathFinder):

@@ -129,3 +129,16 @@ def test_opencv_has_its_importer_of_caffe_files(tmp_path):
     assert run(path, tmp_path / "net.prototxt").stdout == "('p',)\n"
     path.write_text("import sys\nprint('torch' in sys.modules, 'cv2' in sys.modules)\n")
     assert run(path).stdout == "False False\n"
+
+
+def test_pandas_takes_the_key_of_a_file_by_its_place(tmp_path):
+    (tmp_path / "pandas.py").write_text(
+        "class DataFrame:\n    def to_hdf(self, path_or_buf, *, key, mode='a', index=True):\n"
+        "        print(path_or_buf, key, mode, index)\n\nclass Series(DataFrame):\n    pass\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import pandas as pd\npd.DataFrame().to_hdf('f.h5', 'df', mode='w')\npd.DataFrame().to_hdf('f.h5', key='df')\n"
+        "pd.Series().to_hdf('f.h5', 'df', 'w', index=False)\n"
+    )
+    assert run(script).stdout == "f.h5 df w True\nf.h5 df a True\nf.h5 df w False\n"
