@@ -182,6 +182,22 @@ def test_recipe(folder):
     assert "NAME=VALUE" in convert("train_val.prototxt", "--recipe", "fc_to_conv", "--set", "a", status=2).stderr
 
 
+def test_onnx(folder):
+    pytest.importorskip("onnxruntime")
+    torch.manual_seed(1)
+    done = convert("train_val.prototxt", "-o", "net.onnx", "--half", "--opset", "18", "--fixed-batch")
+    assert "in ONNX Runtime fc differs by " in done.stderr
+    assert "wrote net.onnx" in done.stdout
+    assert (
+        "fixes the size of its input"
+        in convert("train_val.prototxt", "-o", "a.onnx", "--dynamic-size", status=1).stderr
+    )
+    assert not (folder / "a.onnx").exists()
+    assert "opset must be 17 to" in convert("train_val.prototxt", "-o", "a.onnx", "--opset", "9", status=2).stderr
+    message = convert("not_even_read.prototxt", "-o", "a.pt", "--half", status=2).stderr
+    assert "half can be chosen for .onnx only, not for .pt" in message
+
+
 def test_an_input_is_not_overwritten(folder):
     convert("train_val.prototxt", "-o", "net.caffemodel")
     before = (folder / "net.caffemodel").read_bytes()
