@@ -34,7 +34,9 @@ def command(script: str, arguments: tuple[str, ...], *, python2: bool, show_tran
     """
     from caffecompat.legacy.running import run_script
 
-    if dialect != "ssd":
+    from caffecompat.graph.spec import DEFAULT_DIALECT
+
+    if dialect != DEFAULT_DIALECT:
         from caffecompat.pycaffe import set_dialect
 
         set_dialect(dialect)

@@ -17,6 +17,7 @@ from caffecompat.schema.plugins import module_of, parameters
 
 Phase = Literal["TRAIN", "TEST"]
 Dialect = Literal["ssd", "bvlc"]
+DEFAULT_DIALECT: Dialect = "ssd"
 Shape = tuple[int, ...]
 ErrorKind = type[CaffeCompatError]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from caffecompat.cli.tools.table import TOOLS
 from caffecompat.errors import CaffeCompatError, UnsupportedError
 from caffecompat.formats import atomic_write
+from caffecompat.graph.spec import DEFAULT_DIALECT
 from caffecompat.legacy.drop_in import SHIM_MARK
 
 SAVED = ".before-shim"
@@ -102,7 +103,7 @@ def _umask() -> int:
 
 def _launchers(dialect: str) -> Iterator[tuple[str, str]]:
     """The name and the text of each program; Caffe's build gives each a second name, with `.bin`."""
-    chosen = "" if dialect == "ssd" else f" --dialect={dialect}"
+    chosen = "" if dialect == DEFAULT_DIALECT else f" --dialect={dialect}"
     # Not what lies in the folder where the program is called goes first, but what is installed.
     safe = " -P" if sys.version_info >= (3, 11) else ""
     run = f"{shlex.quote(sys.executable)}{safe} -m caffecompat"
@@ -115,8 +116,9 @@ def _launchers(dialect: str) -> Iterator[tuple[str, str]]:
     yield (
         "python",
         f"#!/bin/sh\n# {SHIM_MARK}.\n"
+        'if [ "${1-}" = -u ]; then PYTHONUNBUFFERED=1; export PYTHONUNBUFFERED; shift; fi\n'
         f'case "${{1-}}" in\n'
-        f'  "" | -*) exec {shlex.quote(sys.executable)} "$@" ;;\n'
+        f'  "" | -?*) exec {shlex.quote(sys.executable)} "$@" ;;\n'
         f'  *) exec {run} python{chosen} "$@" ;;\n'
         "esac\n",
     )
