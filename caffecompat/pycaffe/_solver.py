@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from caffecompat import net as core
+from caffecompat.errors import UnsupportedError
 from caffecompat.formats import read_solver
 from caffecompat.formats.parsed import ParsedSolver
 from caffecompat.layers.python import python_layers
@@ -167,15 +168,14 @@ class Solver:
         self.net._prepare()
         self._solver.apply_update()
 
-    def add_callback(self, on_start: Any, on_gradients: Callback | None = None) -> None:
+    def add_callback(self, on_start: Callback, on_gradients: Callback | None = None) -> None:
         """Have functions called in every iteration.
 
         Args:
-            on_start: called before its passes. (An `NCCL` is taken too, and has no effect.)
+            on_start: called before its passes; or an `NCCL`.
             on_gradients: called when the diffs of all passes are added up, before the update.
         """
-        if callable(on_start):
-            self._solver.started.append(on_start)
+        self._solver.started.append(on_start)
         if on_gradients is not None:
             self._solver.finished.append(on_gradients)
 
@@ -231,10 +231,26 @@ def get_solver(solver_file: PathLike) -> Solver:
 
 
 class NCCL:
-    """Taken so that scripts for several GPUs run on one; `caffecompat train` trains on several."""
+    """Taken so that scripts for several GPUs run on one; `caffecompat train` trains on several.
+
+    Args:
+        solver: the solver of this process.
+        uid: the name of the group, see `new_uid`.
+
+    Raises:
+        UnsupportedError: there are several solvers, as `set_solver_count` says.
+    """
 
     def __init__(self, solver: Solver, uid: object) -> None:
+        if STATE.solver_count > 1:
+            raise UnsupportedError(
+                f"expected one solver, got {STATE.solver_count}: those of scripts do not train together",
+                hint="give the script one GPU, or train on several with `caffecompat train --gpu 0,1`",
+            )
         self.solver = solver
+
+    def __call__(self, layer: int = 0) -> None:
+        """Nothing, as a callback of a solver or of its net."""
 
     @staticmethod
     def new_uid() -> bytes:

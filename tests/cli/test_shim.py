@@ -72,6 +72,8 @@ def test_the_trees_python(tmp_path):
     python = tmp_path / "build" / "tools" / "python"
     (tmp_path / "script.py").write_text("import sys\nprint 7 / 2, sys.argv[1:]\n")
     assert call(python, tmp_path / "script.py", "-x").stdout == "3 ['-x']\n"
+    assert call(python, "-u", tmp_path / "script.py", "-x").stdout == "3 ['-x']\n"
+    assert call(python, "-", "-x", input="import sys\nprint 7 / 2, sys.argv").stdout == "3 ['-', '-x']\n"
     assert call(python, "-c", "print(7 / 2)").stdout == "3.5\n"
 
 

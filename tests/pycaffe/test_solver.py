@@ -195,3 +195,25 @@ def test_the_rate_may_be_changed_on_the_way(solver_file):
 def test_a_solver_that_is_not_there_is_named(tmp_path):
     with pytest.raises(CaffeCompatError, match=r"nowhere\.prototxt"):
         caffe.SGDSolver(str(tmp_path / "nowhere.prototxt"))
+
+
+def test_a_script_for_several_gpus_trains_on_one(solver_file):
+    solver = caffe.SGDSolver(solver_file())
+    calls = []
+    nccl = caffe.NCCL(solver, caffe.NCCL.new_uid())
+    nccl.bcast()
+    solver.add_callback(nccl)
+    solver.net.after_backward(nccl)
+    solver.add_callback(lambda: "", lambda: calls.append(solver.iter))
+    solver.step(2)
+    assert calls == [0, 1]
+
+
+def test_solvers_of_several_scripts_do_not_train_together(solver):
+    caffe.set_solver_count(2)
+    try:
+        with pytest.raises(CaffeCompatError, match="expected one solver, got 2") as caught:
+            caffe.NCCL(solver, caffe.NCCL.new_uid())
+    finally:
+        caffe.set_solver_count(1)
+    assert "caffecompat train --gpu 0,1" in caught.value.hint
