@@ -93,12 +93,16 @@ def test_any_number_of_images_and_none_with_detections(tmp_path):
         assert rows.tolist() == [[[[image, *[-1] * 6] for image in range(images)]]]
 
 
-def test_boxes_whose_ends_are_exchanged(tmp_path):
+@pytest.mark.parametrize("code_type", ["CORNER", "CENTER_SIZE", "CORNER_SIZE"])
+def test_boxes_whose_ends_are_exchanged(code_type, tmp_path):
     """Caffe gives such a box no area, so that it suppresses nothing; ONNX would turn it round."""
-    net = detector("code_type: CORNER nms_param { nms_threshold: 0.2 }")
+    net = detector(f"code_type: {code_type} nms_param {{ nms_threshold: 0.2 }}")
     export_onnx(net, tmp_path / "net.onnx", OnnxOptions(), {})
     inputs = predictions(net)
-    inputs["loc"] *= 20
+    if code_type == "CENTER_SIZE":
+        inputs["prior"][0, 0] = inputs["prior"][0, 0, ::-1]
+    else:
+        inputs["loc"] *= 20
     check(net, tmp_path / "net.onnx", inputs)
 
 

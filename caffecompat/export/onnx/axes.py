@@ -78,7 +78,26 @@ def find_axes(net: Net, *, dynamic_batch: bool, dynamic_size: bool) -> Axes:
             if isinstance(layer, cls):
                 shapes.update((key, _open(shapes[key], axis)) for key in layer.spec.tops)
     names = {key: _names(key, found, tried, batch is not None) for key in shapes}
-    return Axes(shapes, names, batch is not None, tried)
+    return Axes(shapes, names, batch is not None, _trials(net, tried, batch, dynamic_size=dynamic_size))
+
+
+def _trials(
+    net: Net, tried: list[dict[str, Shape]], batch: dict[str, Shape] | None, *, dynamic_size: bool
+) -> list[dict[str, Shape]]:
+    """Inputs to run the result on: few images, and pictures of half the size, where the net takes them."""
+    trials = list(tried)
+    if batch is not None:
+        built = tried[0]
+        trials[1] = {
+            name: shape if shape == built[name] else (1 if built[name][0] > 1 else 2, *shape[1:])
+            for name, shape in batch.items()
+        }
+    if dynamic_size:
+        halves = {name: (*s[:2], s[2] // 2, s[3] // 2) if len(s) == 4 else s for name, s in tried[0].items()}
+        with suppress(CaffeCompatError):
+            shapes_for(net, halves)
+            trials[-1] = halves
+    return trials
 
 
 def _names(
@@ -113,7 +132,7 @@ def _more_images(net: Net, built: Mapping[str, Shape]) -> dict[str, Shape] | Non
     alike = [name for name, shape in built.items() if shape[0] == count]
     pictures = [name for name in alike if len(built[name]) == 4]
     for names in (alike, pictures):
-        inputs = {name: (count + 2, *shape[1:]) if name in names else shape for name, shape in built.items()}
+        inputs = {name: (count + 1, *shape[1:]) if name in names else shape for name, shape in built.items()}
         with suppress(CaffeCompatError):
             shapes_for(net, inputs)
             return inputs if names else None

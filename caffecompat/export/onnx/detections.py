@@ -113,12 +113,10 @@ def _decoded(layer: DetectionOutput, at: Scope, loc: Value, priors: Value) -> Va
 def _suppressed(at: Scope, found: _Candidates, options: DetectionOptions) -> Value:
     """(N, C' * K): the scores of what suppression keeps; -FLT_MAX for all else."""
     scores = at.reshape(found.scores, [-1, 1, found.count])
-    boxes = found.boxes
-    if options.code_type != "CENTER_SIZE":
-        # Caffe: a box whose maximum is below its minimum overlaps nothing; ONNX would turn it round.
-        low, high = (at.slice(boxes, 2, start, start + 2) for start in (0, 2))
-        turned = at.reduce("ReduceMin", at.op("Sub", high, low), [2])
-        boxes = at.op("Where", at.op("Less", turned, 0.0, dtype=BOOL), 0.0, boxes, dtype=at.dtype)
+    # Caffe: a box whose maximum is below its minimum overlaps nothing; ONNX would turn it round.
+    low, high = (at.slice(found.boxes, 2, start, start + 2) for start in (0, 2))
+    turned = at.reduce("ReduceMin", at.op("Sub", high, low), [2])
+    boxes = at.op("Where", at.op("Less", turned, 0.0, dtype=BOOL), 0.0, found.boxes, dtype=at.dtype)
     threshold = [options.confidence_threshold] if options.confidence_threshold > -FLT_MAX else []
     selected = at.op(
         "NonMaxSuppression",
