@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from caffecompat.errors import printable
 from caffecompat.solver.log import glog_line
 
 
@@ -31,6 +32,7 @@ def enabled() -> bool:
 
 
 def log(text: str) -> None:
-    """Write a line of the log."""
+    """Write a line of the log; what follows a line break goes on without a prefix."""
     if enabled():
-        print(glog_line(text, "_caffe.cpp:62"), file=sys.stderr)
+        first, *others = str(text).split("\n")
+        print("\n".join([glog_line(first, "_caffe.cpp:62"), *map(printable, others)]), file=sys.stderr)

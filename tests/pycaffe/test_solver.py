@@ -56,8 +56,8 @@ def test_the_log_goes_to_stderr_and_may_be_silenced(solver_file, capsys):
     caffe.SGDSolver(solver_file()).step(6)
     caffe.log("quiet")
     caffe.init_log(0)
-    caffe.log("hello")
-    assert [line.split("] ")[1] for line in capsys.readouterr().err.splitlines()] == ["hello"]
+    caffe.log("hello\n  forw")
+    assert [line.split("] ")[-1] for line in capsys.readouterr().err.splitlines()] == ["hello", "  forw"]
 
 
 def test_steps_add_up(solver_file):
