@@ -177,14 +177,13 @@ class Transformer:
 
     def _write(self, values: npt.NDArray[np.generic], mean: npt.NDArray[np.float32] | None, out: Floats) -> None:
         """(values - mean) * scale, each step rounded to float32."""
-        if mean is not None:
-            np.subtract(values, mean, out=out)
+        # Channel by channel: one is still in the processor's cache when the next step needs it.
+        for channel, (plane, place) in enumerate(zip(values, out, strict=True)):
+            np.copyto(place, plane)
+            if mean is not None:
+                place -= mean[channel if len(mean) > 1 else 0]
             if self._scale != 1:
-                np.multiply(out, self._scale, out=out)
-        elif self._scale != 1:
-            np.multiply(values, self._scale, out=out)
-        else:
-            np.copyto(out, values)
+                place *= self._scale
 
     def place(self, height: int, width: int, draws: Sequence[int]) -> tuple[bool, slice, slice]:
         """Whether a (resized) item of this size, into which the crop fits, is mirrored, and what is cut out of it.
