@@ -74,9 +74,9 @@ class _Builder:
         begin = len(self.model.nodes)
         found = emitter.emit(layer, scope)
         tops = [found] if isinstance(found, Value) else list(found)
-        made = {name: node for node in self.model.nodes[begin:] for name in node.outputs}
+        own = self.model.nodes[begin:]
         for index, (key, top) in enumerate(zip(spec.tops, tops, strict=True)):
-            node = self._named(key, top, made, scope)
+            node = self._named(key, top, own, scope)
             if index == 0:
                 node.name = self.model.node_name(spec.name or "layer")
 
@@ -97,21 +97,20 @@ class _Builder:
             return FLOAT
         return HALF
 
-    def _named(self, key: BlobKey, top: Value, made: dict[str, Node], scope: Scope) -> Node:
-        """Let a top be the value that has its blob's name; the node that makes it."""
+    def _named(self, key: BlobKey, top: Value, own: Sequence[Node], scope: Scope) -> Node:
+        """Give a top, made by one of the nodes `own` or by others, its blob's name; the node that makes it."""
         name, shape = self.model.names[key], self.axes.shapes[key]
         if key in self.outputs and top.dtype == HALF:
-            node = self._node("Cast", top, name, scope, to=FLOAT)
             self.values[key] = Value(name, FLOAT, shape)
-            return node
+            return self._node("Cast", top, name, scope, to=FLOAT)
         self.values[key] = Value(name, top.dtype, shape)
-        found = made.pop(top.name, None)
-        if found is None:
+        maker = next((node for node in own if top.name in node.outputs), None)
+        if maker is None:
             return self._node("Identity", top, name, scope)
-        for node in self.model.nodes[self.model.nodes.index(found) :]:
+        for node in own:
             node.inputs = [name if each == top.name else each for each in node.inputs]
             node.outputs = [name if each == top.name else each for each in node.outputs]
-        return found
+        return maker
 
     def _node(self, type_: str, top: Value, name: str, scope: Scope, **attributes: int) -> Node:
         node = Node(type_, [top.name], [name], self.model.node_name(f"{scope.prefix}/{type_}"), dict(attributes))

@@ -19,6 +19,9 @@ from caffecompat.layers.convolution import (
     Window,
 )
 
+# Im2col needs a weight for each pair of values of the kernel.
+_MAX_PICKS = 2**24
+
 
 def _attributes(window: Window) -> dict[str, Any]:
     return {
@@ -67,6 +70,8 @@ def im2col(layer: Im2col, at: Scope) -> Value:
     channels = at.shapes[0][axis]
     if axis != 1 or channels is None:
         raise at.error("Im2col is exported with the channels on axis 1 alone")
+    if channels * prod(kernel) ** 2 > _MAX_PICKS:
+        raise at.error(f"a kernel of {prod(kernel)} values in {channels} channels is too large to be written out")
     picks = np.eye(prod(kernel), dtype=np.float32).reshape(-1, 1, *kernel)
     weight = at.initializer("picks", np.tile(picks, (channels, *([1] * (len(kernel) + 1)))))
     return at.op("Conv", at.bottoms[0], weight, group=channels, **_attributes(layer.window))

@@ -55,14 +55,14 @@ class Model:
     parameters: dict[tuple[int, int, tuple[int, ...], int], Value] = field(default_factory=dict)
     names: dict[BlobKey, str] = field(default_factory=dict)
     sizes: dict[str, list[int | str | None]] = field(default_factory=dict)
-    _values: set[str] = field(default_factory=set)
-    _node_names: set[str] = field(default_factory=set)
+    _values: dict[str, int] = field(default_factory=dict)
+    _node_names: dict[str, int] = field(default_factory=dict)
     _constants: dict[tuple[str, tuple[int, ...], bytes], Value] = field(default_factory=dict)
     _casts: dict[tuple[str, int], Value] = field(default_factory=dict)
 
     def reserve(self, names: set[str]) -> None:
         """Keep these names of values free for those that are to have them."""
-        self._values |= names
+        self._values.update(dict.fromkeys(names, 1))
 
     def value_name(self, wanted: str) -> str:
         """`wanted`, or with a number if another value has that name."""
@@ -102,10 +102,11 @@ class Model:
         return self._casts[key]
 
 
-def _unique(wanted: str, taken: set[str]) -> str:
-    name, number = wanted, 1
+def _unique(wanted: str, taken: dict[str, int]) -> str:
+    """A name that is not taken; `taken` has for each name the last number that was tried behind it."""
+    name = wanted
     while name in taken:
-        number += 1
-        name = f"{wanted}_{number}"
-    taken.add(name)
+        taken[wanted] += 1
+        name = f"{wanted}_{taken[wanted]}"
+    taken[name] = 1
     return name

@@ -41,6 +41,7 @@ from caffecompat.net import Net
 TOLERANCE = 1e-4
 # float16 has 11 bits: 5e-4 for each rounding, of which a deep net has many.
 HALF_TOLERANCE = 5e-2
+_HINT = "--no-verify (verify=False) writes it nevertheless"
 _SENSITIVE = (
     ArgMax, BatchReindex, DetectionOutput, Filter, Proposal, PythonProposal, ROIPooling, Sign, Softmax, Threshold
 )  # fmt: skip
@@ -129,8 +130,7 @@ def compare(net: Net, path: Path, model: Model, axes: Axes) -> list[Comparison] 
             raise CaffeCompatError(
                 f"the model is not the net: blob {quoted(found.name)} differs by {found.difference:.1e} of its "
                 f"largest magnitude in ONNX Runtime {module.__version__}; {found.allowed:.0e} is allowed",
-                hint="--no-verify writes it nevertheless"
-                + ("; float16 may not hold the net's values" if model.half else ""),
+                hint=_HINT + ("; float16 may not hold the net's values" if model.half else ""),
             )
     return list(worst.values())
 
@@ -171,7 +171,7 @@ class _Session:
 
 def _refused(error: Exception) -> CaffeCompatError:
     reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return CaffeCompatError(f"ONNX Runtime refuses the model: {reason}", hint="--no-verify writes it nevertheless")
+    return CaffeCompatError(f"ONNX Runtime refuses the model: {reason}", hint=_HINT)
 
 
 def _with_outputs(path: Path, names: list[str]) -> str:
