@@ -32,9 +32,8 @@ def command(script: str, arguments: tuple[str, ...], *, python2: bool, show_tran
     Python 3 compiles is taken for Python 2's only where it bears its marks, such as xrange. SCRIPT `-` is standard
     input.
     """
-    from caffecompat.legacy.running import run_script
-
     from caffecompat.graph.spec import DEFAULT_DIALECT
+    from caffecompat.legacy.running import run_script
 
     if dialect != DEFAULT_DIALECT:
         from caffecompat.pycaffe import set_dialect

@@ -130,4 +130,4 @@ def test_wrong_usage(digits, tmp_path):
 
 def test_device_that_is_not_here(digits, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert "--device cuda" in call("classify", *lenet(), digits, "--device", "cuda", code=1).stderr
+    assert "--device cuda" in call("classify", *lenet(), digits, "--device", "cuda", code=2).stderr

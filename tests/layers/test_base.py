@@ -79,10 +79,14 @@ def test_a_type_has_a_row_and_one_module():
     assert registered()["ReLU"] is not Doubled
 
 
-def test_a_failing_layer_names_itself_and_the_shapes():
+def test_a_failing_layer_names_itself_and_what_it_expects(monkeypatch):
     net = make_net(
         'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } }\n'
         'layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 1 } }'
     )
+    with pytest.raises(ShapeError, match=r'2:1: layer "ip": expected 2 values from axis 1 on, got 3'):
+        net(x=torch.zeros(1, 3))
+    # A layer that does not know: PyTorch's reason, and the shapes.
+    monkeypatch.setattr(type(net.layers[1]), "shapes", lambda self, *bottoms: ((1, 1),))
     with pytest.raises(ShapeError, match=r'2:1: layer "ip": InnerProduct failed on x \(1, 3\)'):
         net(x=torch.zeros(1, 3))
