@@ -76,10 +76,11 @@ def test_a_script_that_writes_nets_and_a_job_trains(trained):
     assert (folder / "SMALL.log").read_text() == said
     assert read_solver(folder / "solver.prototxt").message.stepvalue == [2, 100]
     layers = read_net(folder / "deploy.prototxt").message.layer
-    assert (layers[0].name, layers[-1].type) == ("conv1", "DetectionOutput")
+    assert [layer.type for layer in (layers[0], layers[1], layers[-1])] == ["Input", "Convolution", "DetectionOutput"]
     weights = read_weights(folder / "SMALL_iter_3.caffemodel")
-    assert weights["conv3_mbox_conf"][0].shape == (4 * 3, 16, 3, 3)
-    assert np.isfinite(weights["conv4_mbox_loc"][0]).all()
+    blobs = {layer.name: [blob.array for blob in layer.blobs] for layer in weights.layers}
+    assert blobs["conv3_relu_norm_mbox_conf"][0].shape == (4 * 3, 16, 3, 3)
+    assert np.isfinite(blobs["conv4_mbox_loc"][0]).all()
 
 
 @pytest.mark.slow
