@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from caffecompat.net import Net
 
 DEPARTS = 3
-PROGRAMS = ("opencv", "caffe")
+PROGRAMS = ("opencv", "onnxruntime", "caffe")
 
 
 @click.command("verify")
@@ -98,7 +98,7 @@ def _answers(
     from caffecompat.cli.opening import open_net
     from caffecompat.cli.predict._features import read_inputs
     from caffecompat.errors import UsageError, quoted
-    from caffecompat.verify.peers import caffe_answers, drawn_inputs, opencv_answers
+    from caffecompat.verify.peers import caffe_answers, drawn_inputs, onnxruntime_answers, opencv_answers
     from caffecompat.verify.reference import read_reference
 
     rest = dict(options)
@@ -123,6 +123,8 @@ def _answers(
         inputs = drawn_inputs({key.name: net.blob_shapes[key] for key in net.graph.inputs})
     if against == "caffe":
         return net, inputs, caffe_answers(prototxt, weights, inputs)
+    if against == "onnxruntime":
+        return net, inputs, onnxruntime_answers(net, inputs)
     return net, inputs, opencv_answers(net.graph, prototxt, weights, inputs)
 
 

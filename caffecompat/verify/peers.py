@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from caffecompat.errors import CaffeCompatError, UnsupportedError, UsageError
+from caffecompat.export.onnx.options import OPSET
 from caffecompat.graph.spec import Graph
+from caffecompat.net import Net
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -73,6 +77,38 @@ def opencv_answers(graph: Graph, prototxt: Path, weights: Path, inputs: Mapping[
     except cv2.error as error:
         raise CaffeCompatError(f"OpenCV {cv2.__version__} refuses the files: {error.err or error}") from error
     return found
+
+
+def onnxruntime_answers(net: Net, inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+    """What ONNX Runtime makes of the net written as ONNX: every blob.
+
+    Raises:
+        UnsupportedError: a package is missing, or a layer has no form in ONNX.
+    """
+    with missing_as_unsupported():
+        from caffecompat.export.onnx.axes import find_axes
+        from caffecompat.export.onnx.building import build_model
+        from caffecompat.export.onnx.verifying import Session, runtime
+        from caffecompat.export.onnx.writing import written
+    module = runtime()
+    if module is None:
+        raise UnsupportedError("onnxruntime is not installed", hint="pip install caffecompat[onnx]")
+    axes = find_axes(net, dynamic_batch=False, dynamic_size=False)
+    model = build_model(net, axes, opset=OPSET, half=False)
+    names = {name: model.names[key] for name, key in net.graph.last.items() if key in model.names}
+    with tempfile.TemporaryDirectory() as folder, written(model, net.graph.name, Path(folder) / "net.onnx", {}) as made:
+        session = Session(module, made[0], model, list(names.values()))
+        found = session.run(inputs)
+    return {name: found[inside] for name, inside in names.items() if inside in found}
+
+
+@contextmanager
+def missing_as_unsupported() -> Iterator[None]:
+    """An import that fails becomes an error that names the extra."""
+    try:
+        yield
+    except ImportError as error:
+        raise UnsupportedError(f"{error.name} is not installed", hint="pip install caffecompat[onnx]") from error
 
 
 def drawn_inputs(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, npt.NDArray[np.float32]]:

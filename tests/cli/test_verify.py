@@ -123,6 +123,12 @@ def test_against_caffe(folder):
     assert verify("--against", "caffe", "--input", "x.npy").exit_code == 0
 
 
+def test_against_onnxruntime(folder):
+    result = verify("--against", "onnxruntime")
+    assert result.exit_code == 0, result.output
+    assert "4 of 4 blobs compared, all equal" in result.output
+
+
 def test_refusals(folder, monkeypatch):
     assert verify("--against", "torch").exit_code == 2
     assert verify("--against", "reference.npz", "--input", "x.npy").exit_code == 2

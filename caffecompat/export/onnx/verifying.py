@@ -117,7 +117,7 @@ def compare(net: Net, path: Path, model: Model, axes: Axes) -> list[Comparison] 
         return None
     watched = [key for layer in net.layers if _is_sensitive(layer) for key in layer.spec.bottoms]
     worst: dict[str, Comparison] = {}
-    session = _Session(module, path, model, [model.names[key] for key in watched])
+    session = Session(module, path, model, [model.names[key] for key in watched])
     random = np.random.default_rng(0)
     for shapes, pixels in zip(axes.inputs, cycle((True, False)), strict=False):
         inputs = random_inputs(net, shapes, random, pixels=pixels)
@@ -141,7 +141,7 @@ def _is_sensitive(layer: Layer) -> bool:
     return isinstance(layer, _SENSITIVE)
 
 
-class _Session:
+class Session:
     """The model in ONNX Runtime, with the blobs besides that are to be watched."""
 
     def __init__(self, module: Any, path: Path, model: Model, watched: list[str]) -> None:
