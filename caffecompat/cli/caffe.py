@@ -89,6 +89,8 @@ def _gpu(flags: Mapping[str, str], training: bool = False) -> list[str]:
     gpu = flags.get("gpu", "")
     if not gpu:
         return []
+    if gpu != "all" and not all(number.strip().isdecimal() for number in gpu.split(",")):
+        raise UsageError(f"-gpu: expected numbers such as 0,1, or all; got {quoted(gpu)}")
     if torch.cuda.is_available():
         tell(f"Using GPUs {gpu}")
         return [f"--gpu={gpu}"]

@@ -25,6 +25,7 @@ from caffecompat.layers.python import python_layers
 from caffecompat.net.meanings import state_meanings
 from caffecompat.net.saving import net_blobs, trained_message
 from caffecompat.pycaffe._arguments import Array, PathLike, arguments, batches
+from caffecompat.pycaffe._errors import runtime_errors
 from caffecompat.pycaffe._passes import Callback, Passes
 from caffecompat.pycaffe._python_layer import find_python_layer
 from caffecompat.pycaffe._state import STATE
@@ -45,6 +46,7 @@ class Net(Passes):
             reads is not there.
     """
 
+    @runtime_errors()
     def __init__(self, network_file: PathLike, *args: Any, **named: Any) -> None:
         phase, level, stages, weights = arguments(args, named)
         graph = split_blobs(
@@ -240,6 +242,7 @@ class Net(Passes):
             for blob in layer.blobs:
                 blob.diff[...] = 0
 
+    @runtime_errors()
     def copy_from(self, weights: PathLike) -> None:
         """Take the weights of a file, layer by layer of the same name.
 

@@ -6,6 +6,7 @@ Source of the rules: python_layer.hpp and _caffe.cpp of the original.
 from __future__ import annotations
 
 import importlib
+import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from caffecompat.blob import Blob, ParameterBlob
 from caffecompat.errors import CaffeCompatError, UsageError, quoted
 from caffecompat.graph.spec import LayerSpec, Shape
 from caffecompat.layers import base
+from caffecompat.legacy.loading import Finder
 from caffecompat.pycaffe._installing import install
 from caffecompat.schema import caffe_pb2
 
@@ -107,6 +109,9 @@ def find_python_layer(spec: LayerSpec) -> Any:
     # Where a real caffe is installed, it is what the module imports.
     with suppress(CaffeCompatError):
         install()
+    # Layers of Python 2 are translated, as scripts are.
+    if not any(isinstance(finder, Finder) for finder in sys.meta_path):
+        Finder().install()
     try:
         module = importlib.import_module(param.module)
     except ModuleNotFoundError as error:

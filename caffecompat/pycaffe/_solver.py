@@ -15,6 +15,7 @@ from caffecompat.formats import read_solver
 from caffecompat.formats.parsed import ParsedSolver
 from caffecompat.layers.python import python_layers
 from caffecompat.pycaffe._arguments import PathLike
+from caffecompat.pycaffe._errors import runtime_errors
 from caffecompat.pycaffe._log import enabled
 from caffecompat.pycaffe._net import Net
 from caffecompat.pycaffe._python_layer import find_python_layer
@@ -103,6 +104,7 @@ class Solver:
 
     TYPE: ClassVar[str | None] = None
 
+    @runtime_errors()
     def __init__(self, solver_file: PathLike) -> None:
         parsed = read_solver(solver_file)
         if self.TYPE is not None:
@@ -225,6 +227,7 @@ _BY_TYPE = {
 }
 
 
+@runtime_errors()
 def get_solver(solver_file: PathLike) -> Solver:
     """The solver of the type that the prototxt states."""
     return _BY_TYPE.get(read_solver(solver_file).message.type, SGDSolver)(solver_file)

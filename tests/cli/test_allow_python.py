@@ -101,3 +101,13 @@ def test_without_permission_nothing_is_imported(folder, arguments):
     assert "Python layers are not run" in result.output
     assert "--allow-python" in result.output
     assert not [name for name in set(sys.modules) - before if name.startswith("layers_")]
+
+
+def test_layers_of_python_2_are_translated(folder):
+    (folder / "old_layers.py").write_text(
+        MODULE.replace("        self.factor", "        print 'set up'\n        self.factor")
+    )
+    (folder / "deploy.prototxt").write_text(DEPLOY.replace("MODULE", "old_layers"))
+    result = call("run", "deploy.prototxt", "x.npy", "--random-weights", "--allow-python", "-o", "out.npz")
+    assert result.exit_code == 0, result.output
+    np.testing.assert_array_equal(np.load(folder / "out.npz")["ten"], [[[[0, 10], [20, 30]]]])

@@ -237,3 +237,12 @@ def test_the_original_stays_what_it_is():
     source = compile_text(text, "both.py")
     assert source.translation is None
     ast.parse(source.text)
+
+
+def test_codecs_that_turn_bytes_into_bytes():
+    from caffecompat.legacy.python2.helpers import decode
+
+    assert decode("616263", "hex") == "abc"
+    assert decode("YWJj\n", "base64") == "abc"
+    assert decode("abc", "utf-8") == "abc"
+    assert decode(b"abc", "utf-8") == "abc"

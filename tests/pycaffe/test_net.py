@@ -355,3 +355,11 @@ def test_what_makes_no_sense_is_refused(smooth, write, tmp_path):
         smooth.forward(data=np.zeros((2, 2, 5, 3)))
     with pytest.raises(UsageError, match="outputs ip"):
         smooth.backward(sum=np.zeros((2, 2)))
+
+
+def test_a_file_that_is_not_there_is_what_the_original_raised():
+    with pytest.raises(RuntimeError, match="not-there.prototxt") as caught:
+        caffe.Net("not-there.prototxt", caffe.TEST)
+    assert isinstance(caught.value, CaffeCompatError)
+    with pytest.raises(RuntimeError, match="not-there.prototxt"):
+        caffe.SGDSolver("not-there.prototxt")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 from collections.abc import Callable, ItemsView, KeysView, ValuesView
 from typing import Any
+
+# Codecs of Python 2's strings that turn bytes into bytes.
+_BYTES_TO_BYTES = ("hex", "base64", "zlib", "bz2", "quopri", "uu")
 
 
 def div(left: Any, right: Any) -> Any:
@@ -110,5 +114,10 @@ def _sorting(
 
 
 def decode(value: Any, *arguments: Any, **options: Any) -> Any:
-    """`value.decode(...)`; text is text already."""
+    """`value.decode(...)`; text is text already, but for codecs that turn bytes into bytes, such as hex."""
+    encoding = next(iter((*arguments, *options.values())), "")
+    if encoding in _BYTES_TO_BYTES and isinstance(value, (str, bytes)):
+        data = value.encode("latin-1") if isinstance(value, str) else value
+        plain: Any = codecs.decode(data, encoding)
+        return plain.decode("latin-1")
     return value if isinstance(value, str) else value.decode(*arguments, **options)
