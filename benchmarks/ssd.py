@@ -3,10 +3,10 @@
     python benchmarks/ssd.py [--parts data step whole] [--batches 25] [--pairs 15]
 
 * data: images/s of the data layer with the augmentation of SSD300's authors, in one thread (OpenCV's too), and of a
-  straightforward implementation of the same steps with OpenCV and NumPy: it distorts the whole picture, fills the whole
-  canvas of an expansion, and samples in loops. "As the original" encodes as JPEG and decodes after the distortion,
-  after the expansion and after the crop, as the original Caffe does; the other after the crop only, as we do. Pictures
-  are drawn, 500x375, as hard to encode as photographs, with one to five boxes.
+  straightforward implementation of the same steps with OpenCV and NumPy, which reads the same LMDB: it distorts the
+  whole picture, fills the whole canvas of an expansion, and samples in loops. "As the original" encodes as JPEG and
+  decodes after the distortion, after the expansion and after the crop, as the original Caffe does; the other after the
+  crop only, as we do. Pictures are drawn, 500x375, as hard to encode as photographs, with one to five boxes.
 * step: a step of our Solver at batch 4 with MultiBoxLoss, in float32 and in bfloat16, and of plain PyTorch of the same
   net and loss in channels_last with torch.optim.SGD, in both precisions; all are given the same batches in memory.
 * whole: our step when it reads its batches through the data layer, by two threads.
@@ -24,6 +24,7 @@ from pathlib import Path
 from statistics import median
 
 import cv2
+import lmdb
 import torch
 from torch import Tensor
 
@@ -125,10 +126,12 @@ def measure_data(folder: Path, batches: int, pairs: int) -> None:
     items = ssd_data.pictures(PICTURES)
     size = sum(len(item.file) for item in items) / len(items) / 1024
     print(f"data: {PICTURES} JPEGs of {ssd_data.WIDTH}x{ssd_data.HEIGHT}, {size:.0f} KiB each, one thread")
+    database = ssd_data.write(folder, items)
+    environment = lmdb.open(str(database), readonly=True, lock=False)
     steps: dict[str, Step] = {
-        "ours": ssd_data.data_layer(ssd_data.write(folder, items), batches),
-        "by hand": ssd_data.plain(items, batches, jpegs=False),
-        "by hand, as the original": ssd_data.plain(items, batches, jpegs=True),
+        "ours": ssd_data.data_layer(database, batches),
+        "by hand": ssd_data.plain(environment, batches, jpegs=False),
+        "by hand, as the original": ssd_data.plain(environment, batches, jpegs=True),
     }
     times = interleaved(steps, pairs)
     for name, taken in times.items():
@@ -138,6 +141,7 @@ def measure_data(folder: Path, batches: int, pairs: int) -> None:
     rate = 2 * batches * ssd_data.BATCH / median(taken)
     print(f"  ours, on the tests' pictures of some 140x140: {rate:.0f} images/s")
     print(f"  the original: {ORIGINAL_IMAGES} images/s on a machine of this kind, of which pictures is not recorded")
+    environment.close()
     cv2.setNumThreads(threads)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import lmdb
 import numpy as np
 
 HEIGHT, WIDTH, SIDE, BATCH = 375, 500, 300, 8
@@ -126,30 +128,44 @@ def data_layer(database: Path, batches: int) -> Callable[[], object]:
     return run
 
 
-def plain(items: list[Labelled], batches: int, jpegs: bool) -> Callable[[], object]:
+def plain(environment: lmdb.Environment, batches: int, jpegs: bool) -> Callable[[], object]:
     """The straightforward implementation: a call makes so many batches.
 
     Args:
-        items: the pictures, in memory.
+        environment: the LMDB that `write` made.
         batches: how many.
         jpegs: encode and decode after the distortion and the expansion too, as the original does; else only after the
             crop.
     """
+    with environment.begin() as transaction:
+        # As ours, a call goes on where the last one ended: in a few pictures over and over, caches would help.
+        keys = itertools.cycle(list(transaction.cursor().iternext(values=False)))
     random = np.random.RandomState(1)
     data = np.empty((BATCH, 3, SIDE, SIDE), np.float32)
 
     def run() -> None:
-        number = 0
-        for _ in range(batches):
-            rows = []
-            for place in range(BATCH):
-                item = items[number % len(items)]
-                number += 1
-                boxes = augment(item, random, data[place], jpegs)
-                rows += [(place, *box) for box in boxes]
-            np.array(rows or [(-1,) * 6], np.float32)
+        with environment.begin() as transaction:
+            for _ in range(batches):
+                rows = []
+                for place in range(BATCH):
+                    boxes = augment(read(transaction.get(next(keys))), random, data[place], jpegs)
+                    rows += [(place, *box) for box in boxes]
+                np.array(rows or [(-1,) * 6], np.float32)
 
     return run
+
+
+def read(record: bytes) -> Labelled:
+    """The picture and the boxes in a record."""
+    from caffecompat.schema import caffe_pb2
+
+    found = caffe_pb2.AnnotatedDatum.FromString(record)
+    boxes = [
+        (float(group.group_label), one.bbox.xmin, one.bbox.ymin, one.bbox.xmax, one.bbox.ymax)
+        for group in found.annotation_group
+        for one in group.annotation
+    ]
+    return Labelled(np.frombuffer(found.datum.data, np.uint8), boxes)
 
 
 def augment(item: Labelled, random: np.random.RandomState, out: Any, jpegs: bool) -> list[tuple[float, ...]]:
@@ -172,7 +188,7 @@ def augment(item: Labelled, random: np.random.RandomState, out: Any, jpegs: bool
     if random.randint(2):
         image = image[:, ::-1]
         boxes = [(label, 1 - xmax, ymin, 1 - xmin, ymax) for label, xmin, ymin, xmax, ymax in boxes]
-    out[...] = (image.astype(np.float32) - MEAN).transpose(2, 0, 1)
+    out[...] = (image.astype(np.float32) - np.float32(MEAN)).transpose(2, 0, 1)
     return boxes
 
 

@@ -118,8 +118,7 @@ class Canvas:
         return np.divide(corners, (width, height, width, height), dtype=np.float32)
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What becomes of a picture, decided before a pixel of it is touched.
 
     Attributes:

@@ -8,7 +8,7 @@ a number drawn for it, so that it does not depend on which thread makes it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,8 +29,7 @@ from caffecompat.schema import caffe_pb2
 LABEL_ROW = 8
 
 
-@dataclass(frozen=True)
-class _Item:
+class _Item(NamedTuple):
     """An item of a batch: its ticket, its key, its record, and what is to become of its picture, if that is decided."""
 
     ticket: Ticket
@@ -150,7 +149,7 @@ class AnnotatedSource(DatabaseSource):
         plan = self._augment.plan(*size, record.rows, random)
         if not self._boxes:
             return plan
-        return replace(plan, rows=self._followed(plan.rows, plan.height, plan.width, ticket.draws[:-1]))
+        return plan._replace(rows=self._followed(plan.rows, plan.height, plan.width, ticket.draws[:-1]))
 
     def stored(self, item: int) -> tuple[str, Annotated]:
         """The key of an item, and its record as the database holds it.
