@@ -58,6 +58,7 @@ bench: $(INSTALLED) bench-peers  ## benchmarks side by side with plain PyTorch, 
 	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/ssd.py
 	$(BIN)/python benchmarks/ssd_starvation.py
+	$(BIN)/python benchmarks/pycaffe.py
 
 attacks: $(INSTALLED)  ## hostile input in full: 20,000 mutated files of each kind
 	$(BIN)/python -m pytest tests/attacks
