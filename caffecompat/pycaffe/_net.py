@@ -29,6 +29,7 @@ from caffecompat.pycaffe._errors import runtime_errors
 from caffecompat.pycaffe._passes import Callback, Passes
 from caffecompat.pycaffe._python_layer import find_python_layer
 from caffecompat.pycaffe._state import STATE
+from caffecompat.solver.devices import own_parameters
 
 
 class Net(Passes):
@@ -59,12 +60,9 @@ class Net(Passes):
         for source in sources:
             net.copy_from(source)
         net.fill()
-        with torch.no_grad():
+        if sources:
             # Caffe copies weights; a view of the file would be slower in every pass.
-            for layer in net.layers if sources else ():
-                for index, blob in enumerate(layer.blobs):
-                    if layer.spec.param(index).owner is None:
-                        layer.set_blob(index, blob.detach().clone())
+            own_parameters(net, torch.device("cpu"), plan=False)
         super().__init__(net)
 
     @classmethod

@@ -57,17 +57,20 @@ class Passes(Names):
         self._callbacks: dict[str, list[Callback]] = {
             name: [] for name in ("before_forward", "after_forward", "before_backward", "after_backward")
         }
+        self._losses = [
+            (spec.index, weight, self._blob_of[key])
+            for spec in graph.layers
+            for key, weight in zip(spec.tops, spec.loss_weights, strict=False)
+            if weight
+        ]
         self._fill_losses()
         self._fill_constants()
         weakref.finalize(self, net.close)
 
     def _fill_losses(self) -> None:
         """The diffs of the losses are their weights, from the beginning on."""
-        for spec in self._net.graph.layers:
-            for key, weight in zip(spec.tops, spec.loss_weights, strict=False):
-                if weight:
-                    blob = self._blob_of[key]
-                    blob.take_gradient(torch.full(blob.shape, weight))
+        for _, weight, blob in self._losses:
+            blob.take_gradient(torch.full(blob.shape, weight))
 
     def _fill_constants(self) -> None:
         """What DummyData does not draw anew in each pass is there before the first, and stays as the user edits it."""
@@ -104,12 +107,8 @@ class Passes(Names):
         self._net.run(env, start, end, self._tape)
 
     def _loss(self, start: int, end: int) -> float:
-        total = 0.0
-        for spec in self._net.graph.layers[start : end + 1]:
-            for key, weight in zip(spec.tops, spec.loss_weights, strict=False):
-                if weight:
-                    total += weight * float(self._blob_of[key].tensor.sum())
-        return total
+        made = (weight * float(blob.tensor.sum()) for index, weight, blob in self._losses if start <= index <= end)
+        return sum(made, 0.0)
 
     def _backward(self, start: int, end: int) -> None:
         """Let the layers `start` down to `end`, both included, go backward."""

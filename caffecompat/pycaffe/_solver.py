@@ -23,7 +23,7 @@ from caffecompat.pycaffe._state import STATE, device
 from caffecompat.schema import caffe_pb2
 from caffecompat.solver import solver as base
 from caffecompat.solver.diffs import keep_steps
-from caffecompat.solver.listeners import Listener
+from caffecompat.solver.listeners import Listener, Test
 from caffecompat.solver.log import glog_line
 from caffecompat.solver.options import Options
 
@@ -79,10 +79,15 @@ class _Taped(base.Solver):
                 call()
         return loss
 
+    def test(self) -> list[Test]:
+        """Run the test nets; they take the train net's parameters now, as in Caffe."""
+        for net in self.test_nets:
+            net.share_with(self.net)
+        return super().test()
+
     def test_pass(self, net: core.Net) -> Mapping[str, Tensor]:
         """One pass forward of a test net."""
         taped = self.taped(net)
-        taped.share_with(self.taped(self.net))
         taped._forward(0, len(taped.layers) - 1)
         return self._outputs(taped)
 

@@ -65,18 +65,11 @@ class Tape:
 
     def before(self, index: int, layer: Layer, bottoms: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The bottoms, cut off; those that get a gradient remember what is made of them."""
-        if not self.keeps:
-            return bottoms
         need = self._needs[index]
-        if need.visited:
-            torch.set_grad_enabled(True)
-            return tuple(
-                [
-                    bottom.detach().requires_grad_() if wanted and bottom.is_floating_point() else bottom
-                    for bottom, wanted in zip(bottoms, need.bottoms, strict=True)
-                ]
-            )
-        return bottoms
+        if not self.keeps or not need.visited:
+            return bottoms
+        torch.set_grad_enabled(True)
+        return _cut_off(bottoms, need)
 
     def after(
         self, index: int, layer: Layer, bottoms: tuple[Tensor, ...], tops: tuple[Tensor, ...]
@@ -138,13 +131,20 @@ class Tape:
         layer = self._net.layers[index]
         given = entry.bottoms if entry is not None else tuple(blob.tensor for blob in self._bottoms[index])
         with torch.enable_grad():
-            bottoms = tuple(
-                bottom.detach().requires_grad_() if wanted and bottom.is_floating_point() else bottom
-                for bottom, wanted in zip(given, self._needs[index].bottoms, strict=True)
-            )
+            bottoms = _cut_off(given, self._needs[index])
             tops = layer(*bottoms)
         self._entries[index] = again = _Entry(bottoms, (tops,) if isinstance(tops, Tensor) else tuple(tops))
         return again
+
+
+def _cut_off(bottoms: Sequence[Tensor], need: Need) -> tuple[Tensor, ...]:
+    """The bottoms without what made them; those that get a gradient ask for it."""
+    return tuple(
+        [
+            bottom.detach().requires_grad_() if wanted and bottom.is_floating_point() else bottom
+            for bottom, wanted in zip(bottoms, need.bottoms, strict=True)
+        ]
+    )
 
 
 def _shares(tensor: Tensor, others: Sequence[Tensor]) -> bool:
