@@ -83,6 +83,17 @@ def net_options(function: F, phase: str = "TEST") -> F:
     return phases(rule_options(shapes(function)))
 
 
+def dialect_option(function: F) -> F:
+    """`--dialect`: whose rules count."""
+    return click.option(
+        "--dialect",
+        type=click.Choice(["ssd", "bvlc"]),
+        default="ssd",
+        show_default=True,
+        help="The Caffe whose rules count where the two differ.",
+    )(function)
+
+
 def rule_options(function: F) -> F:
     """How a prototxt is understood: level, stage, dialect, ignore_field; and plugin."""
     options = (
@@ -95,13 +106,7 @@ def rule_options(function: F) -> F:
             metavar="NAME[,...]",
             help="Stages that the rules are given.",
         ),
-        click.option(
-            "--dialect",
-            type=click.Choice(["ssd", "bvlc"]),
-            default="ssd",
-            show_default=True,
-            help="The Caffe whose rules count where the two differ.",
-        ),
+        dialect_option,
         click.option(
             "--ignore-field",
             "ignore_fields",

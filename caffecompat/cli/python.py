@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from caffecompat.cli.errors import tell
+from caffecompat.cli.options import dialect_option
 
 if TYPE_CHECKING:
     from caffecompat.legacy.loading import Source
@@ -16,13 +17,7 @@ if TYPE_CHECKING:
 @click.command("python", context_settings={"allow_interspersed_args": False})
 @click.option("--py2", "python2", is_flag=True, help="Take the script, and modules beside it, for Python 2's.")
 @click.option("--show-translation", is_flag=True, help="Show on stderr which lines of Python 2 become what.")
-@click.option(
-    "--dialect",
-    type=click.Choice(["ssd", "bvlc"]),
-    default="ssd",
-    show_default=True,
-    help="The Caffe whose rules count where the two differ.",
-)
+@dialect_option
 @click.argument("script")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(script: str, arguments: tuple[str, ...], *, python2: bool, show_translation: bool, dialect: str) -> int:

@@ -48,7 +48,7 @@ def command(
 
     def passes() -> Iterator[tuple[str, Any]]:
         for path in arrays:
-            yield str(path), session.forward(**_features.read_arrays(path, session))
+            yield str(path), session.forward(**_features.read_inputs(path, session.net.inputs))
         for items in pictures:
             yield (
                 ", ".join(item.name for item in items),

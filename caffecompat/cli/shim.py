@@ -6,16 +6,12 @@ from pathlib import Path
 
 import click
 
+from caffecompat.cli.options import dialect_option
+
 
 @click.command("shim")
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option(
-    "--dialect",
-    type=click.Choice(["ssd", "bvlc"]),
-    default="ssd",
-    show_default=True,
-    help="The Caffe whose rules the programs follow where the two differ.",
-)
+@dialect_option
 @click.option("--force", is_flag=True, help="Replace what is there already; it is kept as NAME.before-shim.")
 def command(folder: Path, dialect: str, force: bool) -> None:
     """Write DIR/build/tools/caffe, convert_imageset and the others, and DIR/python/caffe.

@@ -88,11 +88,6 @@ def stack(blob: str, arrays: Sequence[Array]) -> Array:
     return np.stack(arrays)
 
 
-def read_arrays(path: Path, session: Session) -> Arrays:
-    """The inputs of a session's net: see `read_inputs`."""
-    return read_inputs(path, session.net.inputs)
-
-
 def read_inputs(path: Path, inputs: Sequence[str]) -> Arrays:
     """The inputs in a `.npy` (of the net's first input) or `.npz` file (by the inputs' names), as float32.
 
