@@ -7,20 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from caffecompat.schema import caffe_pb2
 from tests.cli.pages import Page, report
 from tests.cli.records import call
-
-
-@pytest.fixture
-def weights(tmp_path):
-    """A weight file, none of whose layers is in the nets here."""
-    path = tmp_path / "other.caffemodel"
-    net = caffe_pb2.NetParameter(name="other")
-    net.layer.add(name="other", type="Bias").blobs.add(data=[1.0]).shape.dim.append(1)
-    path.write_bytes(net.SerializeToString())
-    return path
-
 
 # --- logs alone
 

@@ -9,17 +9,6 @@ from caffecompat.schema import caffe_pb2
 from tests.cli.pages import hand_made, picture
 from tests.cli.records import write_lmdb
 
-
-@pytest.fixture
-def weights(tmp_path):
-    """A weight file, none of whose layers is in the nets here."""
-    path = tmp_path / "other.caffemodel"
-    net = caffe_pb2.NetParameter(name="other")
-    net.layer.add(name="other", type="Bias").blobs.add(data=[1.0]).shape.dim.append(1)
-    path.write_bytes(net.SerializeToString())
-    return path
-
-
 FOUND = """
 layer { name: "d" type: "HDF5Data" top: "found" top: "truth" hdf5_data_param { source: "list" batch_size: 1 } }
 layer { name: "e" type: "DetectionEvaluate" bottom: "found" bottom: "truth" top: "eval"

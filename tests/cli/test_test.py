@@ -24,16 +24,6 @@ layer { name: "twice" type: "Power" bottom: "a" top: "twice" power_param { scale
 """
 
 
-@pytest.fixture
-def weights(tmp_path):
-    """A weight file, none of whose layers is in the nets here."""
-    path = tmp_path / "other.caffemodel"
-    net = caffe_pb2.NetParameter(name="other")
-    net.layer.add(name="other", type="Bias").blobs.add(data=[1.0]).shape.dim.append(1)
-    path.write_bytes(net.SerializeToString())
-    return path
-
-
 @pytest.mark.parametrize("run", ["adam", "sgd_poly_bn", "nesterov", "sgd_multistep_iter2"])
 def test_scores_are_those_the_original_recorded(run, tmp_path):
     folder = shared_file(f"golden/training/{run}")
