@@ -14,7 +14,7 @@ from caffecompat.cli.options import net_argument, net_options
 if TYPE_CHECKING:
     import numpy as np
 
-    from caffecompat.net import Net
+    from caffecompat.cli.predict._session import Session
 
 DEPARTS = 3
 PROGRAMS = ("opencv", "onnxruntime", "caffe")
@@ -71,8 +71,9 @@ def command(
 
     if weights is None:
         raise UsageError("no weights: give --weights FILE", hint="two programs fill a net differently")
-    made, inputs, theirs = _answers(net, weights, against, given, options)
-    rows = compare(made.graph, _ours(made, inputs), theirs, tolerance)
+    session, inputs, theirs = _answers(net, weights, against, given, options)
+    session.net.keep = "all"
+    rows = compare(session.net.graph, session.forward(**inputs), theirs, tolerance)
     first = first_departing(rows)
     click.echo(as_text(rows))
     if json_file is not None:
@@ -93,10 +94,13 @@ def command(
 
 def _answers(
     prototxt: Path, weights: Path, against: str, given: Path | None, options: Mapping[str, Any]
-) -> tuple[Net, dict[str, np.ndarray[Any, Any]], Mapping[str, np.ndarray[Any, Any]]]:
-    """The net, the input of both, and what the other program computes."""
+) -> tuple[Session, dict[str, np.ndarray[Any, Any]], Mapping[str, np.ndarray[Any, Any]]]:
+    """The net to be run, the input of both, and what the other program computes."""
+    import torch
+
     from caffecompat.cli.opening import open_net
     from caffecompat.cli.predict._features import read_inputs
+    from caffecompat.cli.predict._session import Session
     from caffecompat.errors import UsageError, quoted
     from caffecompat.verify.peers import caffe_answers, drawn_inputs, onnxruntime_answers, opencv_answers
     from caffecompat.verify.reference import read_reference
@@ -115,25 +119,15 @@ def _answers(
     for note in opened.notes:
         tell(note)
     net = opened.net
+    session = Session(net, opened.preprocessing, torch.device("cpu"))
     if recorded is not None:
-        return net, recorded.inputs, recorded.blobs
+        return session, recorded.inputs, recorded.blobs
     if given is not None:
         inputs = read_inputs(given, net.inputs)
     else:
         inputs = drawn_inputs({key.name: net.blob_shapes[key] for key in net.graph.inputs})
     if against == "caffe":
-        return net, inputs, caffe_answers(prototxt, weights, inputs)
+        return session, inputs, caffe_answers(prototxt, weights, inputs)
     if against == "onnxruntime":
-        return net, inputs, onnxruntime_answers(net, inputs)
-    return net, inputs, opencv_answers(net.graph, prototxt, weights, inputs)
-
-
-def _ours(net: Net, inputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
-    """What the net computes."""
-    import torch
-
-    names = {name: escaped for escaped, name in net.input_names.items()}
-    net.keep = "all"
-    with torch.no_grad():
-        net(**{names.get(name, name): torch.from_numpy(value) for name, value in inputs.items()})
-    return {name: blob.numpy() for name, blob in net.blobs.items()}
+        return session, inputs, onnxruntime_answers(net, inputs)
+    return session, inputs, opencv_answers(net.graph, prototxt, weights, inputs)
