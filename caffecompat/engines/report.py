@@ -1,0 +1,55 @@
+"""What was measured, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from caffecompat.engines.registry import Precision
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How an engine did on the example.
+
+    Attributes:
+        engine: its name.
+        milliseconds: the median of a pass; None if it was not measured.
+        difference: the largest difference of an output from the plain net's, as a part of its largest magnitude; None
+            if it gave none.
+        fault: why it was not taken, or "".
+    """
+
+    engine: str
+    milliseconds: float | None = None
+    difference: float | None = None
+    fault: str = ""
+
+    def __str__(self) -> str:
+        parts = [] if self.milliseconds is None else [f"{self.milliseconds:.1f} ms"]
+        parts += [] if self.difference is None else [f"differs by {self.difference:.1e}"]
+        parts += [f"not taken: {self.fault}"] if self.fault else []
+        return f"{self.engine}: " + ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Why an engine was chosen.
+
+    Attributes:
+        chosen: its name.
+        precision: what it computes in.
+        threads: how many threads all had.
+        trials: all that were tried.
+        cached: the choice was made earlier, by these figures, and not now.
+    """
+
+    chosen: str
+    precision: Precision
+    threads: int
+    trials: tuple[Trial, ...] = field(default=())
+    cached: bool = False
+
+    def __str__(self) -> str:
+        how = "as measured earlier" if self.cached else "measured"
+        head = f"engine {self.chosen} ({self.precision}, {self.threads} threads), {how}"
+        return "\n  ".join([head, *map(str, self.trials)])
