@@ -8,13 +8,13 @@ import os
 from caffecompat import pycaffe as caffe
 from caffecompat.netspec import layers as L  # noqa: N812
 from caffecompat.netspec import params as P  # noqa: N812
-from caffecompat.pycaffe._model_libs.blocks import ConvBNLayer, InceptionTower, ResBody, UnpackVariable
-from caffecompat.pycaffe._model_libs.data import CreateAnnotatedDataLayer
-from caffecompat.pycaffe._model_libs.inception import InceptionV3Body
-from caffecompat.pycaffe._model_libs.multibox_head import CreateMultiBoxHead
-from caffecompat.pycaffe._model_libs.plain import VGGNetBody, ZFNetBody
-from caffecompat.pycaffe._model_libs.resnet import ResNet101Body, ResNet152Body
 from caffecompat.schema import caffe_pb2
+from caffecompat.zoo.builders.blocks import ConvBNLayer, InceptionTower, ResBody, UnpackVariable
+from caffecompat.zoo.builders.data import CreateAnnotatedDataLayer
+from caffecompat.zoo.builders.inception import InceptionV3Body
+from caffecompat.zoo.builders.multibox_head import CreateMultiBoxHead
+from caffecompat.zoo.builders.plain import VGGNetBody, ZFNetBody
+from caffecompat.zoo.builders.resnet import ResNet101Body, ResNet152Body
 
 __all__ = [
     "ConvBNLayer",

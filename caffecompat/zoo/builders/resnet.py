@@ -7,7 +7,7 @@ from typing import Any
 from caffecompat.netspec import NetSpec
 from caffecompat.netspec import layers as L  # noqa: N812
 from caffecompat.netspec import params as P  # noqa: N812
-from caffecompat.pycaffe._model_libs.blocks import ConvBNLayer, ResBody
+from caffecompat.zoo.builders.blocks import ConvBNLayer, ResBody
 
 
 def ResNet101Body(  # noqa: N802

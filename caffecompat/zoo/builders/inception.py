@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from caffecompat.netspec import NetSpec
 from caffecompat.netspec import layers as L  # noqa: N812
 from caffecompat.netspec import params as P  # noqa: N812
-from caffecompat.pycaffe._model_libs.blocks import ConvBNLayer, InceptionTower, Params
+from caffecompat.zoo.builders.blocks import ConvBNLayer, InceptionTower, Params
 
 
 class _Tower(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 from caffecompat.errors import quoted
 from caffecompat.netspec import NetSpec, Top
 from caffecompat.netspec import layers as L  # noqa: N812
-from caffecompat.pycaffe._model_libs.blocks import ConvBNLayer, Number, Params, constant, expect, expect_layer
+from caffecompat.zoo.builders.blocks import ConvBNLayer, Number, Params, constant, expect, expect_layer
 
 
 def CreateMultiBoxHead(  # noqa: N802

@@ -8,7 +8,7 @@ from typing import Any
 from caffecompat.netspec import NetSpec
 from caffecompat.netspec import layers as L  # noqa: N812
 from caffecompat.netspec import params as P  # noqa: N812
-from caffecompat.pycaffe._model_libs.blocks import Params, expect_layer, rates, trained
+from caffecompat.zoo.builders.blocks import Params, expect_layer, rates, trained
 
 # The number of convolutions and of channels of VGG's blocks.
 _VGG_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))

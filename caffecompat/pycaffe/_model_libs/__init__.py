@@ -1,1 +1,0 @@
-"""The builders of `caffe.model_libs`, one file per family."""

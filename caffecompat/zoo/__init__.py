@@ -1,0 +1,1 @@
+"""Published nets, written as prototxt by short builders: `caffecompat new` writes their files."""
