@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": "Score files of results against annotations.",
     "features": "Save the values of a net's blobs for images.",
     "inspect": "Show a net layer by layer: shapes, parameters, work, receptive field.",
+    "new": "Write the prototxts of a published net, ready to train.",
     "python": "Run scripts that were written for Caffe, Python 2 included.",
     "plot": "Draw the log of a training run.",
     "lint": "Check solvers and nets before a run: files, data, labels, weights, settings.",

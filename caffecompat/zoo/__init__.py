@@ -1,1 +1,7 @@
 """Published nets, written as prototxt by short builders: `caffecompat new` writes their files."""
+
+from caffecompat.zoo.model import Asked, Model, Nets
+from caffecompat.zoo.registry import MODELS, find_model
+from caffecompat.zoo.writing import ask, make, write
+
+__all__ = ["MODELS", "Asked", "Model", "Nets", "ask", "find_model", "make", "write"]

@@ -1,0 +1,91 @@
+"""`caffecompat new`: the prototxts of a published net."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from caffecompat.cli.errors import tell
+
+
+@click.command("new")
+@click.argument("name", required=False)
+@click.option("-o", "--output", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Where to.")
+@click.option(
+    "--classes", type=int, metavar="N", help="How many classes; of detection and segmentation the background is one."
+)
+@click.option("--dataset", metavar="NAME", help="Whose published settings; --list says which there are.")
+@click.option("--variant", metavar="NAME", help="Which variant of the net; --list says which there are.")
+@click.option("--data", metavar="LMDB|LIST", help="What it trains on. Without --test-data it is not tested then.")
+@click.option("--test-data", metavar="LMDB|LIST", help="What it is tested on.")
+@click.option("--labels", metavar="LIST", help="Of segmentation: the label maps of --data, line by line.")
+@click.option("--test-labels", metavar="LIST", help="Of segmentation: the label maps of --test-data.")
+@click.option("--mean", metavar="FILE", help="The mean image, for nets that subtract one.")
+@click.option("--label-map", metavar="FILE", help="Of detection: the names of the classes.")
+@click.option("--name-sizes", metavar="FILE", help="Of detection: names and sizes of the images of --test-data.")
+@click.option("--force", is_flag=True, help="Write although DIR has files; those of the same names are replaced.")
+@click.option("--list", "listing", is_flag=True, help="List the nets, and write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="With --list: as one JSON object.")
+def command(
+    name: str | None,
+    folder: Path | None,
+    force: bool,
+    listing: bool,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Write the prototxts of the net NAME: for training, for tests, for use (deploy), and the solver.
+
+    The settings are those of the paper, and the data that of the originals unless --data names some. Paths start in
+    the working directory. The result is the command that trains the net.
+    """
+    from caffecompat.zoo import ask, find_model, make, write
+
+    if listing:
+        _list(as_json)
+        return
+    if name is None:
+        raise click.UsageError("no NAME: give that of a net; --list lists them")
+    model = find_model(name)
+    if folder is None:
+        raise click.UsageError("no -o DIR: give the folder to write to")
+    settings = ask(model, **asked)
+    nets = make(model, settings)
+    for path in write(model, nets, folder, force):
+        tell(f"wrote {path}")
+    if settings.data is not None and settings.test_data is None:
+        tell("there are no tests: --test-data names what to test on")
+    for note in nets.notes:
+        tell(f"note: {note}")
+    words = ["caffecompat", "train", (folder / "solver.prototxt").as_posix()]
+    if nets.weights is not None:
+        words += ["--weights", nets.weights]
+    click.echo(shlex.join(words))
+
+
+def _list(as_json: bool) -> None:
+    from caffecompat.zoo import MODELS
+
+    if as_json:
+        rows = {
+            model.name: {
+                "summary": model.summary,
+                "source": model.source,
+                "classes": dict(model.datasets),
+                "variants": list(model.variants),
+            }
+            for model in MODELS.values()
+        }
+        click.echo(json.dumps(rows, indent=1))
+        return
+    width = max(map(len, MODELS))
+    for model in MODELS.values():
+        click.echo(f"{model.name.ljust(width)}  {model.summary} ({model.source})")
+        if len(model.datasets) > 1:
+            click.echo(f"{'':{width}}  --dataset {', '.join(model.datasets)}")
+        if model.variants:
+            click.echo(f"{'':{width}}  --variant {', '.join(model.variants)}")

@@ -1,0 +1,95 @@
+"""new: from a name to a net that trains."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from caffecompat.cli.main import main
+from caffecompat.zoo import MODELS
+from tests.data.records import raw, write_lmdb
+
+
+def new(*arguments, status=0):
+    done = CliRunner().invoke(main, ["new", *map(str, arguments)])
+    assert done.exit_code == status, done.output
+    return done
+
+
+def test_list():
+    lines = new("--list").stdout.splitlines()
+    assert {line.split()[0] for line in lines if not line.startswith(" ")} == set(MODELS)
+    rows = json.loads(new("--list", "--json").stdout)
+    assert rows["lenet"] == {
+        "summary": MODELS["lenet"].summary,
+        "source": "LeCun et al. 1998",
+        "classes": {"mnist": 10},
+        "variants": [],
+    }
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """Pictures of two shades, 0 and 1."""
+    random = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("digits")
+
+    def record(index):
+        shade = index % 2
+        return f"{index:05}".encode(), raw(random.integers(100 * shade, 100 * shade + 60, (1, 28, 28), np.uint8), shade)
+
+    write_lmdb(folder / "train", map(record, range(128)))
+    write_lmdb(folder / "test", map(record, range(40)))
+    return folder
+
+
+def test_the_command_trains(digits, tmp_path):
+    """What the command prints does train, and the net learns."""
+    folder = tmp_path / "lenet"
+    done = new("lenet", "-o", folder, "--classes", 2, "--data", digits / "train", "--test-data", digits / "test")
+    assert done.stderr.count("wrote") == 3
+    words = shlex.split(done.stdout)
+    assert words == ["caffecompat", "train", str(folder / "solver.prototxt")]
+    trained = CliRunner().invoke(main, [*words[1:], "--device", "cpu", "--max-iter", "20", "--workers", "0"])
+    assert trained.exit_code == 0, trained.output
+    weights = folder / "lenet_iter_20.caffemodel"
+    tested = CliRunner().invoke(
+        main, ["test", str(folder / "train_val.prototxt"), "-w", str(weights), "--iterations", "1"]
+    )
+    assert tested.exit_code == 0, tested.output
+    assert "accuracy = 1\n" in tested.stdout
+
+
+def test_without_test_data(digits, tmp_path):
+    assert "there are no tests" in new("lenet", "-o", tmp_path / "n", "--data", digits / "train").stderr
+
+
+def test_weights_to_start_from(tmp_path):
+    done = new("vgg-d", "-o", tmp_path / "a b")
+    assert shlex.split(done.stdout)[2:] == [str(tmp_path / "a b" / "solver.prototxt"), "--weights", "vgg-a.caffemodel"]
+    assert "note: vgg-a.caffemodel stands for" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "no NAME"),
+        (["lenet"], "no -o DIR"),
+        (["lennet", "-o", "x"], 'did you mean "lenet"?'),
+        (["lenet", "-o", "x", "--classes", "0"], "1 to 100,000 classes, got 0"),
+        (["lenet", "-o", "x", "--classes", "ten"], "not a valid integer"),
+        (["lenet", "-o", "x", "--dataset", "voc"], "no dataset 'voc'"),
+        (["lenet", "-o", "."], "has files already"),
+    ],
+)
+def test_wrong_usage(arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").touch()
+    done = new(*arguments, status=2)
+    assert words in done.stderr
+    assert done.stdout == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]

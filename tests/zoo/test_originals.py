@@ -1,0 +1,95 @@
+"""The files of the zoo beside those that their authors published, message by message."""
+
+from __future__ import annotations
+
+import pytest
+from google.protobuf.message import Message
+
+from caffecompat.formats import parse_net, read_net, read_solver
+from tests.support import shared_file
+from tests.zoo.made import made
+
+
+def original(path):
+    return read_net(shared_file(f"prototxt/{path}.prototxt")).message
+
+
+def without(message: Message, *fields: str) -> Message:
+    """A copy in which no message has these fields, on any level."""
+    copy = type(message)()
+    copy.CopyFrom(message)
+    waiting = [copy]
+    while waiting:
+        one = waiting.pop()
+        for field, value in one.ListFields():
+            if field.name in fields:
+                one.ClearField(field.name)
+            elif field.message_type is not None:
+                waiting.extend([value] if isinstance(value, Message) else value)
+    return copy
+
+
+def assert_same(ours, theirs, *apart: str) -> None:
+    """Equal but for the fields named; layer by layer, so that a fault is told shortly."""
+    ours, theirs = without(ours, *apart), without(theirs, *apart)
+    assert [layer.name for layer in ours.layer] == [layer.name for layer in theirs.layer]
+    for mine, wanted in zip(ours.layer, theirs.layer, strict=True):
+        assert mine == wanted
+    assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "path"),
+    [
+        ("lenet", "deploy", "bvlc/mnist__lenet"),
+        ("lenet", "train_val", "bvlc/mnist__lenet_train_test"),
+        ("cifar10-full", "deploy", "bvlc/cifar10__cifar10_full"),
+        ("cifar10-full", "train_val", "bvlc/cifar10__cifar10_full_train_test"),
+        ("alexnet", "deploy", "bvlc/bvlc_alexnet__deploy"),
+        ("alexnet", "train_val", "bvlc/bvlc_alexnet__train_val"),
+        ("vgg-d", "deploy", "vgg/VGG_ILSVRC_16_layers_deploy"),
+        ("vgg-e", "deploy", "vgg/VGG_ILSVRC_19_layers_deploy"),
+    ],
+)
+def test_classifiers(name, file, path):
+    assert_same(made(name).nets[file], original(path))
+
+
+def test_vgg_16_training():
+    """Up to the name of the net and the databases."""
+    ours, theirs = made("vgg-d").nets["train_val"], original("vgg/VGG_ILSVRC_16_layers_train_val")
+    ours.name = theirs.name
+    assert_same(ours, theirs, "source", "backend")
+
+
+def test_vgg_19_training():
+    """The published file trains given weights: it has no fillers, and heads of other names; its first line is none."""
+    text = shared_file("prototxt/vgg/VGG_19_layers_train_val.prototxt").read_text()
+    ours, theirs = made("vgg-e").nets["train_val"], parse_net(text.partition("\n")[2]).message
+    for net in (ours, theirs):
+        del net.layer[-3:]
+    assert_same(ours, theirs, "source", "param", "weight_filler", "bias_filler", "mean_value")
+
+
+def test_googlenet():
+    """The published file states a deviation, which its kind of filler does not have."""
+    assert_same(made("googlenet").nets["deploy"], original("bvlc/bvlc_googlenet__deploy"), "std")
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("lenet", "bvlc/mnist__lenet_solver"),
+        ("cifar10-full", "bvlc/cifar10__cifar10_full_solver"),
+        ("alexnet", "bvlc/bvlc_alexnet__solver"),
+    ],
+)
+def test_solvers(name, path):
+    nets, theirs = made(name), read_solver(shared_file(f"prototxt/{path}.prototxt")).message
+    assert theirs.snapshot_prefix.endswith(f"/{nets.prefix}")
+    assert_fields(nets.solver, theirs)
+
+
+def assert_fields(ours, theirs):
+    """Equal but for the paths."""
+    assert without(ours) == without(theirs, "net", "train_net", "test_net", "snapshot_prefix")

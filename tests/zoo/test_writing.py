@@ -1,0 +1,95 @@
+"""What is asked of a net is checked, and fitted to the data that is there; its files are written whole."""
+
+from __future__ import annotations
+
+import pytest
+
+from caffecompat.errors import CaffeCompatError, UsageError
+from caffecompat.formats import read_net, read_solver
+from caffecompat.zoo import MODELS, ask, find_model, make, write
+from tests.data.records import some, write_lmdb
+from tests.zoo.made import made
+
+
+def refused(name, words, **asked):
+    with pytest.raises(UsageError, match=words):
+        ask(find_model(name), **asked)
+
+
+class TestWhatIsAsked:
+    @pytest.mark.parametrize(
+        ("name", "words"), [("vgg-f", 'did you mean "vgg-'), ("VGG-D", 'did you mean "vgg-d"'), ("x" * 999, "--list")]
+    )
+    def test_no_such_net(self, name, words):
+        with pytest.raises(UsageError, match=words):
+            find_model(name)
+
+    @pytest.mark.parametrize("classes", [0, -1, 100_001])
+    def test_classes_out_of_range(self, classes):
+        refused("vgg-a", "vgg-a can have 1 to 100,000 classes, got", classes=classes)
+
+    def test_settings_that_a_net_does_not_have(self):
+        refused("lenet", "no dataset 'voc'\n.*it has mnist", dataset="voc")
+        refused("lenet", "no dataset 'mnits'\n.*did you mean \"mnist\"", dataset="mnits")
+        refused("lenet", "lenet has no variants, got 'zf'", variant="zf")
+        refused("lenet", "lenet has no --labels", labels="list.txt")
+        refused("alexnet", "alexnet has no --label-map\n.*it has --mean", label_map="map.prototxt")
+
+
+class TestData:
+    def test_both(self):
+        net = made("lenet", data="train", test_data="test").nets["train_val"]
+        assert [layer.data_param.source for layer in net.layer[:2]] == ["train", "test"]
+
+    def test_none_to_test_on(self):
+        nets = made("lenet", data="train")
+        layers = nets.nets["train_val"].layer
+        assert [layer.type for layer in layers].count("Data") == 1
+        assert "Accuracy" not in {layer.type for layer in layers}
+        assert not nets.solver.test_iter
+        assert not nets.solver.HasField("test_interval")
+
+    def test_all_is_tested(self, tmp_path):
+        """250 digits in batches of 100."""
+        write_lmdb(tmp_path / "test", some(250, 4))
+        assert list(made("lenet", test_data=str(tmp_path / "test")).solver.test_iter) == [3]
+
+    def test_what_is_no_database(self, tmp_path):
+        with pytest.raises(CaffeCompatError, match="data"):
+            made("lenet", test_data=str(tmp_path))
+
+    def test_mean(self):
+        net = made("alexnet", mean="mean.binaryproto").nets["train_val"]
+        assert {layer.transform_param.mean_file for layer in net.layer[:2]} == {"mean.binaryproto"}
+
+
+class TestWriting:
+    def written(self, name, folder, **options):
+        model = MODELS[name]
+        return write(model, make(model, ask(model)), folder, **options)
+
+    def test_files(self, tmp_path):
+        paths = self.written("lenet", tmp_path / "new" / "lenet")
+        assert [path.name for path in paths] == ["train_val.prototxt", "deploy.prototxt", "solver.prototxt"]
+        nets = made("lenet").nets
+        assert read_net(paths[0]).message == nets["train_val"]
+        assert read_net(paths[1]).message == nets["deploy"]
+        solver = read_solver(paths[2]).message
+        assert (solver.net, solver.snapshot_prefix) == (paths[0].as_posix(), str(tmp_path / "new" / "lenet" / "lenet"))
+        assert paths[0].read_text().startswith("# LeNet")
+
+    def test_other_files_are_kept(self, tmp_path):
+        (tmp_path / "mine.txt").write_text("mine")
+        with pytest.raises(UsageError, match="has files already, 'mine.txt' for one\n.*--force"):
+            self.written("lenet", tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+        self.written("lenet", tmp_path, replacing=True)
+        assert len(list(tmp_path.iterdir())) == 4
+        assert (tmp_path / "mine.txt").read_text() == "mine"
+
+    def test_no_folder(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(UsageError, match="expected a folder, got the file"):
+            self.written("lenet", tmp_path / "file")
+        with pytest.raises(CaffeCompatError, match="cannot be made"):
+            self.written("lenet", tmp_path / "file" / "below")
