@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from caffecompat import Net
-from caffecompat.formats.parsed import Parsed
+from caffecompat.formats import parse_net, write_text
 from caffecompat.graph import build_graph
 from caffecompat.graph.analysis import LayerCost, analyse
 from caffecompat.schema import caffe_pb2
@@ -21,7 +21,12 @@ def made(name: str, **asked) -> Nets:
 
 def built(message: caffe_pb2.NetParameter, phase: str) -> Net:
     """A net on the meta device, its data layers fed by the caller with what their parameters make of images."""
-    graph = build_graph(Parsed(message), phase)
+    message = caffe_pb2.NetParameter.FromString(message.SerializeToString())
+    for layer in message.layer:
+        if layer.type == "DetectionOutput":
+            # A net that is fed writes no results, and says so.
+            layer.detection_output_param.ClearField("save_output_param")
+    graph = build_graph(parse_net(write_text(message)), phase)
     shapes = {}
     for spec in graph.layers:
         if spec.type in DATA:

@@ -63,6 +63,33 @@ def test_sizes(name):
     assert multiply_adds(net) / 1e6 == pytest.approx(work, rel=0.005)
 
 
+@pytest.mark.parametrize(
+    ("name", "variant", "priors"),
+    [
+        # Table 7 of the paper, and section 3.3: 8732 and 24564 boxes.
+        ("ssd300", "vgg", 8732),
+        ("ssd512", "vgg", 24564),
+        # 38, 19, 10, 5, 3 and 1 places a side, of 4, 6, 6, 6, 4 and 4 boxes. On ZFNet a pooling with a padding rounds
+        # 38 up to 20; on ResNet there are 3 boxes and 6.
+        ("ssd300", "zf", 4 * 38**2 + 6 * (20**2 + 10**2 + 5**2) + 4 * (3**2 + 1)),
+        ("ssd300", "resnet-101", 3 * 38**2 + 6 * (19**2 + 10**2 + 5**2 + 3**2 + 1)),
+    ],
+)
+@pytest.mark.parametrize("dataset", ["voc", "coco", "ilsvrc"])
+def test_ssd_priors(name, variant, priors, dataset):
+    net = built(made(name, variant=variant, dataset=dataset).nets["deploy"], "TEST")
+    assert shape(net, "mbox_priorbox") == (1, 2, 4 * priors)
+    assert shape(net, "mbox_conf_flatten")[1] == priors * MODELS[name].datasets[dataset]
+
+
+def test_ssd_prior_sizes():
+    """The smallest and largest boxes of what the scripts state in no file here: COCO at 512."""
+    layers = [layer for layer in made("ssd512", dataset="coco").nets["deploy"].layer if layer.type == "PriorBox"]
+    sizes = [20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72]
+    assert [layer.prior_box_param.min_size[0] for layer in layers] == pytest.approx(sizes[:-1])
+    assert [layer.prior_box_param.max_size[0] for layer in layers] == pytest.approx(sizes[1:])
+
+
 def test_the_last_blob_of_classifiers():
     for name in ("vgg-a", "lenet", "googlenet"):
         assert shape(built(made(name, classes=7).nets["deploy"], "TEST"), "prob")[1] == 7

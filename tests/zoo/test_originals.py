@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from caffecompat.formats import parse_net, read_net, read_solver
+from caffecompat.schema import caffe_pb2
 from tests.support import shared_file
 from tests.zoo.made import made
 
@@ -88,6 +90,24 @@ def test_solvers(name, path):
     nets, theirs = made(name), read_solver(shared_file(f"prototxt/{path}.prototxt")).message
     assert theirs.snapshot_prefix.endswith(f"/{nets.prefix}")
     assert_fields(nets.solver, theirs)
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "folder"),
+    [
+        ("ssd300", "voc", "SSD300_VOC0712"),
+        ("ssd300", "coco", "SSD300_coco"),
+        ("ssd512", "voc", "SSD512_VOC0712"),
+    ],
+)
+def test_ssd(name, dataset, folder):
+    nets = made(name, dataset=dataset)
+    for file, net in nets.nets.items():
+        text = shared_file(f"prototxt/ssd/{folder}/{file}.prototxt").read_text()
+        assert net == text_format.Parse(text, caffe_pb2.NetParameter()), file
+    solver = read_solver(shared_file(f"prototxt/ssd/{folder}/solver.prototxt")).message
+    assert solver.snapshot_prefix.endswith(f"/{nets.prefix}")
+    assert_fields(nets.solver, solver)
 
 
 def assert_fields(ours, theirs):

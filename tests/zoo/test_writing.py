@@ -32,6 +32,7 @@ class TestWhatIsAsked:
         refused("lenet", "no dataset 'voc'\n.*it has mnist", dataset="voc")
         refused("lenet", "no dataset 'mnits'\n.*did you mean \"mnist\"", dataset="mnits")
         refused("lenet", "lenet has no variants, got 'zf'", variant="zf")
+        refused("ssd512", "no variant 'resnet-101'\n.*it has vgg, zf", variant="resnet-101")
         refused("lenet", "lenet has no --labels", labels="list.txt")
         refused("alexnet", "alexnet has no --label-map\n.*it has --mean", label_map="map.prototxt")
 
@@ -57,6 +58,16 @@ class TestData:
     def test_what_is_no_database(self, tmp_path):
         with pytest.raises(CaffeCompatError, match="data"):
             made("lenet", test_data=str(tmp_path))
+
+    def test_detection(self):
+        """Who brings images of their own has no use for VOC's names and sizes."""
+        nets = made("ssd300", classes=4, data="train", test_data="test", label_map="map.prototxt")
+        texts = {name: str(net) for name, net in nets.nets.items()}
+        assert not any("VOC0712/" in text for text in texts.values())
+        assert 'source: "train"' in texts["train"]
+        assert 'label_map_file: "map.prototxt"' in texts["test"]
+        assert "save_output_param" not in texts["deploy"]
+        assert made("ssd300", classes=4, data="train").nets.keys() == {"train", "deploy"}
 
     def test_mean(self):
         net = made("alexnet", mean="mean.binaryproto").nets["train_val"]
