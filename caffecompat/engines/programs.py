@@ -28,12 +28,16 @@ class ProgramEngine(Engine):
         super().__init__(net, settings)
         self.settings = settings
         self._fused = fuse(net, verify=False)
-        self._programs: OrderedDict[tuple[Shape, ...], tuple[Parts, Program | None]] = OrderedDict()
+        self._programs: OrderedDict[tuple[object, ...], tuple[Parts, Program | None]] = OrderedDict()
         self._built(self.input_shapes)
 
     @abstractmethod
-    def build(self, trunk: Net) -> Program:
-        """The program for a trunk, for the shapes that it was built for.
+    def build(self, trunk: Net, *, any_batch: bool) -> Program:
+        """The program for a trunk, for inputs of the shapes that it was built for.
+
+        Args:
+            trunk: the net.
+            any_batch: it is to take other numbers of images too, if the net does.
 
         Raises:
             UnsupportedError: a layer has no form there; it names the layer.
@@ -46,10 +50,13 @@ class ProgramEngine(Engine):
             return parts.finish(inputs, {} if program is None else program(inputs))
 
     def _built(self, shapes: dict[str, Shape]) -> tuple[Parts, Program | None]:
-        key = tuple(shapes[name] for name in self.input_shapes)
+        # Pictures of the same size in another number share a program, that of the example aside.
+        exact = shapes == self.input_shapes
+        key = (exact, *(shapes[name][1:] for name in self.input_shapes))
         if key not in self._programs:
             parts = cut(self._fused, shapes)
-            self._programs[key] = parts, None if parts.trunk is None else self.build(parts.trunk)
+            program = None if parts.trunk is None else self.build(parts.trunk, any_batch=not exact)
+            self._programs[key] = parts, program
             while len(self._programs) > MAX_PROGRAMS:
                 self._programs.popitem(last=False)
         self._programs.move_to_end(key)

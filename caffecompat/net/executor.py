@@ -80,7 +80,7 @@ class Executor:
                     bottoms = hooks.before(index, layer, bottoms)
                 if self._reshaped[index]:
                     layer.refresh()
-                tops = _call(layer, bottoms)
+                tops = call_layer(layer, bottoms)
                 if hooks is not None:
                     tops = hooks.after(index, layer, bottoms, tops)
                 env.update(zip(spec.tops, tops, strict=True))
@@ -90,7 +90,12 @@ class Executor:
                         env.pop(key, None)
 
 
-def _call(layer: Layer, bottoms: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def call_layer(layer: Layer, bottoms: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The tops of a layer.
+
+    Raises:
+        CaffeCompatError: it refuses its bottoms; the error names it.
+    """
     try:
         tops = layer(*bottoms)
     except CaffeCompatError as error:
