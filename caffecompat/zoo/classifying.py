@@ -101,19 +101,20 @@ def deploy(name: str, shape: Sequence[int], body: Body, classes: int, layer: str
 
 
 def bare(message: caffe_pb2.NetParameter, rates: bool = False) -> caffe_pb2.NetParameter:
-    """A net without fillers, which one that is given weights does not need.
+    """A net without fillers, which one that is given weights does not need; weights that never learn keep theirs.
 
     Args:
         message: the net, which is changed.
         rates: keep the multipliers of learning rates.
     """
     for layer in message.layer:
+        fixed = layer.param and not any(param.lr_mult for param in layer.param)
         if not rates:
             layer.ClearField("param")
-        for _, param in layer.ListFields():
-            for filler in ("weight_filler", "bias_filler", "filler"):
-                if hasattr(param, "DESCRIPTOR") and filler in param.DESCRIPTOR.fields_by_name:
-                    param.ClearField(filler)
+        for name in () if fixed else ("convolution_param", "inner_product_param"):
+            if layer.HasField(name):
+                getattr(layer, name).ClearField("weight_filler")
+                getattr(layer, name).ClearField("bias_filler")
     return message
 
 

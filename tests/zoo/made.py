@@ -26,28 +26,30 @@ def built(message: caffe_pb2.NetParameter, phase: str) -> Net:
         if layer.type == "DetectionOutput":
             # A net that is fed writes no results, and says so.
             layer.detection_output_param.ClearField("save_output_param")
+    # What a context module gets has as many channels as what it gives.
+    last = [layer.convolution_param.num_output for layer in message.layer if layer.type == "Convolution"][-1]
     graph = build_graph(parse_net(write_text(message)), phase)
     shapes = {}
     for spec in graph.layers:
         if spec.type in DATA:
-            shapes.update(zip((key.name for key in spec.tops), _tops(spec.message), strict=True))
+            shapes.update(zip((key.name for key in spec.tops), _tops(spec.message, last), strict=True))
     return Net(graph, shapes)
 
 
-def _tops(layer: caffe_pb2.LayerParameter) -> list[tuple[int, ...]]:
+def _tops(layer: caffe_pb2.LayerParameter, channels: int) -> list[tuple[int, ...]]:
     """The shapes of a data layer's tops for images of the net's own kind, two of them."""
     crop = layer.transform_param.crop_size
     if layer.type == "Data":
-        channels = 1 if layer.name == "mnist" else 3
+        colours = 1 if layer.name == "mnist" else 3
         side = crop or {"mnist": 28, "cifar": 32}[layer.name]
-        return [(2, channels, side, side), (2,)]
+        return [(2, colours, side, side), (2,)]
     if layer.type == "AnnotatedData":
         size = layer.transform_param.resize_param
         return [(2, 3, size.height, size.width), (1, 1, 3, 8)]
     if layer.type == "ImageLabelData":
         return [(2, 3, crop, crop), (2, 1, *layer.image_label_data_param.label_slice.dim)]
     dim = layer.bin_label_data_param.label_slice.dim
-    return [(2, layer.bin_label_data_param.label_slice.offset[0], *dim), (2, 1, *dim)]
+    return [(2, channels, *dim), (2, 1, *dim)]
 
 
 def costs(net: Net) -> list[LayerCost]:

@@ -110,6 +110,46 @@ def test_ssd(name, dataset, folder):
     assert_fields(nets.solver, solver)
 
 
+PATHS = ("image_list_path", "label_list_path", "bin_list_path", "batch_size")
+# The original's labels for each pixel are cut out as those for every eighth: that net cannot be set up.
+CROPS = ("crop_size", "mean_value", "label_slice")
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "folder", "apart"),
+    [
+        ("dilation-frontend", "voc", "train_frontend", PATHS),
+        ("dilation-context", "voc", "train_context", PATHS),
+        ("dilation-joint", "voc", "train_joint", PATHS),
+        ("dilation-joint", "cityscapes", "train_joint10_up", (*PATHS, *CROPS)),
+    ],
+)
+def test_dilation_training(name, dataset, folder, apart):
+    nets = made(name, dataset=dataset)
+    assert_same(nets.nets["train"], original(f"dilation/{folder}/train_net"), *apart)
+    assert_same(nets.nets["test"], original(f"dilation/{folder}/test_net"), *apart)
+    assert_fields(nets.solver, read_solver(shared_file(f"prototxt/dilation/{folder}/solver.prototxt")).message)
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "file", "apart"),
+    [
+        ("dilation-joint", "camvid", "dilation8_camvid", ()),
+        ("dilation-joint", "kitti", "dilation7_kitti", ()),
+        # Ours enlarges without weights too.
+        ("dilation-joint", "cityscapes", "dilation10_cityscapes", ("weight_filler",)),
+        # The rates of some layers are stated, which a deploy net has no use for.
+        ("dilation-joint-large", "voc", "dilation8_pascal_voc", ("param",)),
+    ],
+)
+def test_dilation_deploy(name, dataset, file, apart):
+    theirs = original(f"dilation/{file}_deploy")
+    for layer in theirs.layer:
+        if list(layer.convolution_param.pad) == [0]:
+            layer.convolution_param.ClearField("pad")
+    assert_same(made(name, dataset=dataset).nets["deploy"], theirs, *apart)
+
+
 def assert_fields(ours, theirs):
     """Equal but for the paths."""
     assert without(ours) == without(theirs, "net", "train_net", "test_net", "snapshot_prefix")

@@ -69,6 +69,17 @@ class TestData:
         assert "save_output_param" not in texts["deploy"]
         assert made("ssd300", classes=4, data="train").nets.keys() == {"train", "deploy"}
 
+    def test_segmentation(self, tmp_path):
+        (tmp_path / "val.txt").write_text("a.jpg\nb.jpg\nc.jpg\n")
+        lists = {"data": "t.txt", "labels": "tl.txt", "test_data": str(tmp_path / "val.txt"), "test_labels": "vl.txt"}
+        nets = made("dilation-frontend", **lists)
+        assert list(nets.solver.test_iter) == [2]
+        train, test = (nets.nets[name].layer[0].image_label_data_param for name in ("train", "test"))
+        assert (train.image_list_path, train.label_list_path) == ("t.txt", "tl.txt")
+        assert (test.image_list_path, test.label_list_path) == (lists["test_data"], "vl.txt")
+        refused("dilation-joint", "--data and --labels belong together.*\n.*give --labels too", data="t.txt")
+        refused("dilation-joint", "--test-data and --test-labels belong.*\n.*give --test-data too", test_labels="v")
+
     def test_mean(self):
         net = made("alexnet", mean="mean.binaryproto").nets["train_val"]
         assert {layer.transform_param.mean_file for layer in net.layer[:2]} == {"mean.binaryproto"}
