@@ -14,6 +14,7 @@ COMMANDS = {
     "inspect": "Look into a database: counts, shapes, labels, and a page of thumbnails.",
     "labelme": "Make SSD's database of LabelMe's annotations.",
     "mean": "Compute the mean image of a database (compute_image_mean).",
+    "segmentation": "Make lists and label maps of data sets for segmentation: VOC, CamVid, KITTI, Cityscapes.",
     "voc": "Make SSD's databases of PASCAL VOC's devkits.",
     "yolo": "Make SSD's databases of a data set of YOLO.",
 }

@@ -36,6 +36,7 @@ def picture_command(formats: str, *, needs_input: bool = True) -> Callable[[F], 
     def decorate(function: F) -> F:
         for option in reversed(_options(formats.split())):
             function = option(function)
+        function = running_options(function)
         function = net_options(preprocessing_options(python_option(function)))
         metavar = "INPUT..." if needs_input else "[INPUT]..."
         path = click.Path(path_type=Path)
@@ -45,8 +46,9 @@ def picture_command(formats: str, *, needs_input: bool = True) -> Callable[[F], 
     return decorate
 
 
-def _options(formats: list[str]) -> list[Callable[[F], F]]:
-    return [
+def running_options(function: F) -> F:
+    """How a net is run on pictures: random_weights, size, resize, interpolation, batch, device."""
+    options: list[Callable[[F], F]] = [
         click.option("--random-weights", is_flag=True, help="Without --weights, take what the net's fillers give."),
         click.option("--size", callback=size, metavar="HxW", help="Resize images to this; the input is cut from it."),
         click.option(
@@ -69,6 +71,14 @@ def _options(formats: list[str]) -> list[Callable[[F], F]]:
             show_default=True,
             help="Where the net runs.",
         ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _options(formats: list[str]) -> list[Callable[[F], F]]:
+    return [
         click.option(
             "--every", type=click.IntRange(1), default=1, metavar="N", help="Take every N-th frame of a video."
         ),

@@ -1,0 +1,1 @@
+"""Segmentation: label maps in their several encodings, scores, data sets, and a dense CRF."""
