@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from caffecompat.netspec import NetSpec
 from caffecompat.netspec import layers as L  # noqa: N812
 from caffecompat.netspec import params as P  # noqa: N812
@@ -30,31 +28,42 @@ def lists(asked: Asked, training: bool, kind: str = "images") -> tuple[str, str]
 
 
 def image_label_data(
-    net: NetSpec, asked: Asked, training: bool, *, batch: int, crop: int, mean: list[float], labels: Params, **more: Any
+    net: NetSpec,
+    asked: Asked,
+    training: bool,
+    *,
+    batch: int,
+    crop: int,
+    mean: list[float],
+    labels: Params,
+    mirror: bool = True,
+    padding: int | None = None,
 ) -> None:
     """The blobs "data" and "label", of crops of images and of their label maps.
 
     Args:
         net: the net, which gets the layer.
         asked: names the lists.
-        training: with random mirroring.
+        training: for training, else for tests.
         batch: images of a batch.
         crop: their height and width.
         mean: of blue, green and red.
         labels: which of the crop's labels are taken: `label_slice`.
-        more: further fields of `image_label_data_param`.
+        mirror: whether training mirrors at random.
+        padding: what is stated of what lies around images; without it they are mirrored there.
     """
     images, maps = lists(asked, training)
+    padded = {} if padding is None else {"padding": padding}
     net.data, net.label = L.ImageLabelData(
         ntop=2,
-        transform_param={"mirror": training, "mean_value": mean, "crop_size": crop},
+        transform_param={"mirror": mirror and training, "mean_value": mean, "crop_size": crop},
         image_label_data_param={
             "image_list_path": images,
             "label_list_path": maps,
             "shuffle": True,
             "batch_size": batch,
             "label_slice": labels,
-            **more,
+            **padded,
         },
     )
 

@@ -127,3 +127,17 @@ def test_context_modules_hand_on_what_they_get(name):
     net(data=data, label=torch.zeros(2, 1, 9, 9))
     (out,) = net.blobs.values()
     assert torch.allclose(out, data, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "millions", "places"),
+    # "134M parameters" (Long et al., table 1, for FCN-VGG16), "20.5M" (Chen et al., table 2, DeepLab-CRF-LargeFOV).
+    [("fcn-8s", 134, (500, 500)), ("deeplab-largefov", 20.5, (65, 65))],
+)
+def test_segmentation(name, millions, places):
+    deploy = made(name).nets["deploy"]
+    net = built(deploy, "TEST")
+    assert parameters(net) / 1e6 == pytest.approx(millions, rel=0.005)
+    assert shape(net, "prob") == (1, 21, *places)
+    # What enlarges does so without weights too.
+    assert all(layer.convolution_param.HasField("weight_filler") for layer in deploy.layer if "upscore" in layer.name)
