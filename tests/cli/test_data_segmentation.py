@@ -77,7 +77,8 @@ def test_voc(voc):
 
 
 LAYER = """layer {{ name: "data" type: "ImageLabelData" top: "data" top: "label" transform_param {{ crop_size: 6 }}
-  image_label_data_param {{ {} batch_size: 2 label_slice {{ dim: 6 dim: 6 stride: 1 stride: 1 }} }} }}"""
+  image_label_data_param {{ {} batch_size: 2
+    label_slice {{ dim: 6 dim: 6 stride: 1 stride: 1 offset: 0 offset: 0 }} }} }}"""
 
 
 @pytest.mark.parametrize("relative", [False, True])
