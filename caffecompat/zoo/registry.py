@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from caffecompat.errors import UsageError, did_you_mean, quoted
-from caffecompat.zoo import alexnet, dilation, googlenet, segmentation, small, ssd, vgg
+from caffecompat.zoo import alexnet, dilation, googlenet, repvgg, segmentation, small, ssd, vgg
 from caffecompat.zoo.model import Model
 
 MODELS: dict[str, Model] = {
     model.name: model
-    for family in (vgg, ssd, dilation, segmentation, small, alexnet, googlenet)
+    for family in (vgg, ssd, dilation, segmentation, repvgg, small, alexnet, googlenet)
     for model in family.MODELS
 }
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import torch
 
+import caffecompat
 from caffecompat.zoo import MODELS
 from tests.zoo.made import built, costs, made, multiply_adds, parameters, shape
 
@@ -141,3 +144,45 @@ def test_segmentation(name, millions, places):
     assert shape(net, "prob") == (1, 21, *places)
     # What enlarges does so without weights too.
     assert all(layer.convolution_param.HasField("weight_filler") for layer in deploy.layer if "upscore" in layer.name)
+
+
+# Tables 4 and 5 of the paper, once fused: millions of parameters (cut, not rounded), and billions of multiply-adds.
+REPVGG = {
+    "a0": (8.30, 1.4),
+    "a1": (12.78, 2.4),
+    "a2": (25.49, 5.1),
+    "b0": (14.33, 3.1),
+    "b1": (51.82, 11.8),
+    "b1g2": (41.36, 8.8),
+    "b1g4": (36.12, 7.3),
+    "b2": (80.31, 18.4),
+    "b2g4": (55.77, 11.3),
+    "b3": (110.96, 26.2),
+    "b3g4": (75.62, 16.1),
+}
+
+
+@pytest.mark.parametrize("variant", REPVGG)
+def test_repvgg_tables(variant):
+    """What fusing leaves: the 3x3 convolutions, with a bias for each channel, and the classifier."""
+    kept = [
+        cost
+        for cost in costs(built(made(f"repvgg-{variant}").nets["deploy"], "TEST"))
+        if cost.spec.name.endswith("_3x3") or cost.spec.name == "fc"
+    ]
+    biases = sum(cost.shapes[0][1] for cost in kept[:-1])
+    weights, work = REPVGG[variant]
+    assert len(kept) == (23 if variant.startswith("a") else 29)
+    assert (sum(cost.parameters for cost in kept) + biases) // 10_000 == round(100 * weights)
+    assert sum(cost.multiply_adds for cost in kept) == pytest.approx(work * 1e9, abs=6e7)
+
+
+def test_repvgg_a0_fused():
+    """22 convolutions, and nothing beside them; 8.30 million parameters."""
+    net = built(made("repvgg-a0").nets["deploy"], "TEST")
+    net.fill()
+    plain = caffecompat.fuse(net, verify=False)
+    kinds = Counter(layer.spec.type for layer in plain.layers)
+    assert kinds == {"Input": 1, "Convolution": 22, "ReLU": 22, "Pooling": 1, "InnerProduct": 1, "Softmax": 1}
+    assert parameters(plain) // 10_000 == 830
+    assert multiply_adds(plain) == pytest.approx(1.4e9, abs=6e7)
