@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from caffecompat.errors import CaffeCompatError, CaffeCompatWarning
 
 if TYPE_CHECKING:
+    from caffecompat.engines.optimizing import optimize
     from caffecompat.export.fusing import fuse
     from caffecompat.layers.base import Layer
     from caffecompat.layers.plugins import layer
@@ -21,7 +22,18 @@ if TYPE_CHECKING:
     from caffecompat.solver import Solver
 
 __version__ = "0.1.0"
-__all__ = ["CaffeCompatError", "CaffeCompatWarning", "Layer", "Net", "Solver", "__version__", "fuse", "layer", "load"]
+__all__ = [
+    "CaffeCompatError",
+    "CaffeCompatWarning",
+    "Layer",
+    "Net",
+    "Solver",
+    "__version__",
+    "fuse",
+    "layer",
+    "load",
+    "optimize",
+]
 
 _MODULES = {
     "Layer": "caffecompat.layers.base",
@@ -30,6 +42,7 @@ _MODULES = {
     "fuse": "caffecompat.export.fusing",
     "layer": "caffecompat.layers.plugins",
     "load": "caffecompat.net",
+    "optimize": "caffecompat.engines.optimizing",
 }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,44 +11,76 @@ import torch
 from torch import Tensor
 
 from caffecompat.engines.base import Engine, Settings
-from caffecompat.engines.registry import Precision, engine_row
-from caffecompat.errors import UsageError
+from caffecompat.engines.choosing import choose
+from caffecompat.engines.registry import Precision, check_precision, engine_row
+from caffecompat.errors import UsageError, did_you_mean, quoted
+from caffecompat.export.comparing import random_values
 from caffecompat.net import Net
+
+_log = logging.getLogger(__name__)
+AUTO = "auto"
 
 
 def optimize(
     net: Net,
-    engine: str = "auto",
+    engine: str = AUTO,
     precision: Precision = "float32",
     example: Mapping[str, Tensor | np.ndarray[Any, Any]] | None = None,
     *,
     calibration: Any = None,
     threads: int | None = None,
     cache: bool = True,
+    tell: Callable[[str], None] | None = None,
 ) -> Engine:
-    """Make a net run fast.
+    """Make a net run fast, on the CPU.
+
+    As with `fuse`, losses and evaluation drop out: what they read are outputs.
 
     Args:
         net: the net, in evaluation; it does not change.
         engine: a name of `caffecompat.engines.ENGINES`, or "auto": all that are installed are measured on the
-            example, and the fastest whose outputs are the net's is taken.
+            example, and the fastest whose outputs are the plain net's is taken.
         precision: "float32", "bfloat16" or "int8".
         example: inputs by blob name, such as will come; those left out are random, of the shapes that the net was
             built for.
         calibration: for "int8", what ranges of values are taken from.
         threads: how many threads to use; as many as torch does if not given.
-        cache: remember on disk what "auto" chose, and take it from there.
+        cache: keep on disk what "auto" chose, and take it from there; see `docs/engines.md`.
+        tell: is called with a sentence on what is measured and chosen; without it the log of
+            "caffecompat.engines" gets them.
+
+    Returns:
+        The engine. `engine(data=images)` gives the outputs by name; `engine.report` says what "auto" measured.
 
     Raises:
-        UsageError: there is no such engine or precision, or an argument makes no sense.
-        UnsupportedError: the engine is not installed, or a layer has no form there.
-        CaffeCompatError: the net cannot compute the example, or no engine holds the tolerance.
+        UsageError: there is no such engine, precision or input, or the net is in training.
+        UnsupportedError: the engine is not installed, a layer has no form there (the error names it), or no engine
+            holds the tolerance.
+        CaffeCompatError: the net cannot compute the example.
     """
     if net.training:
         raise UsageError("only a net in evaluation can be optimized", hint="call net.eval() first")
-    row = engine_row(engine, precision)
-    shapes = {key.name: net.blob_shapes[key] for key in net.graph.inputs}
-    given = {name: torch.as_tensor(value) for name, value in (example or {}).items()}
-    inputs = {name: given.get(name, torch.randn(shape)) for name, shape in shapes.items()}
-    settings = Settings(precision, inputs, threads or torch.get_num_threads(), calibration)
-    return row.load()(net, settings)
+    check_precision(precision)
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads must be at least 1, got {threads}")
+    row = None if engine == AUTO else engine_row(engine, precision)
+    settings = Settings(precision, _example(net, example or {}), threads or torch.get_num_threads(), calibration)
+    if row is not None:
+        return row.load()(net, settings)
+    return choose(net, settings, tell or _log.info, cache=cache)
+
+
+def _example(net: Net, given: Mapping[str, Tensor | np.ndarray[Any, Any]]) -> dict[str, Tensor]:
+    """All inputs by blob name: those given, and random ones.
+
+    Raises:
+        UsageError: there is no input of a name.
+    """
+    known = {**net.input_names, **{name: name for name in net.inputs}}
+    for name in given:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise UsageError(f"example has {quoted(name)}, which is no input of the net", hint=hint)
+    values = {known[name]: torch.as_tensor(value).detach() for name, value in given.items()}
+    random = np.random.default_rng(0)
+    return {name: values[name] if name in values else random_values(net, name, random) for name in net.inputs}

@@ -22,7 +22,13 @@ MAX_PROGRAMS = 3
 
 
 class ProgramEngine(Engine):
-    """An engine that builds a program for each set of shapes; `net` is fused and cut for it first."""
+    """An engine that builds a program for each set of shapes; `net` is fused and cut for it first.
+
+    Attributes:
+        batches: a program may take other numbers of images than it was built for.
+    """
+
+    batches = True
 
     def __init__(self, net: Net, settings: Settings) -> None:
         super().__init__(net, settings)
@@ -52,7 +58,8 @@ class ProgramEngine(Engine):
     def _built(self, shapes: dict[str, Shape]) -> tuple[Parts, Program | None]:
         # Pictures of the same size in another number share a program, that of the example aside.
         exact = shapes == self.input_shapes
-        key = (exact, *(shapes[name][1:] for name in self.input_shapes))
+        first = 1 if self.batches else 0
+        key = (exact, *(shapes[name][first:] for name in self.input_shapes))
         if key not in self._programs:
             parts = cut(self._fused, shapes)
             program = None if parts.trunk is None else self.build(parts.trunk, any_batch=not exact)

@@ -83,6 +83,16 @@ def available(precision: Precision | None = None) -> list[str]:
     return [row.name for row in ENGINES.values() if not row.missing and precision in (None, *row.precisions)]
 
 
+def check_precision(precision: object) -> None:
+    """Whether there is such a precision.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision must be {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}, got {quoted(precision)}")
+
+
 def engine_row(name: str, precision: Precision) -> EngineRow:
     """An engine that computes in this precision.
 
@@ -90,8 +100,7 @@ def engine_row(name: str, precision: Precision) -> EngineRow:
         UsageError: there is no such engine or precision.
         UnsupportedError: it does not compute in it.
     """
-    if precision not in PRECISIONS:
-        raise UsageError(f"precision must be {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}, got {quoted(precision)}")
+    check_precision(precision)
     if name not in ENGINES:
         hint = did_you_mean(name, ENGINES) if isinstance(name, str) else None
         raise UsageError(f"engine must be auto, {', '.join(ENGINES)}; got {quoted(name)}", hint=hint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from caffecompat.engines.registry import Precision
 
@@ -14,8 +14,7 @@ class Trial:
     Attributes:
         engine: its name.
         milliseconds: the median of a pass; None if it was not measured.
-        difference: the largest difference of an output from the plain net's, as a part of its largest magnitude; None
-            if it gave none.
+        difference: how far its outputs are from the plain net's, in parts of what is allowed; None if it gave none.
         fault: why it was not taken, or "".
     """
 
@@ -26,7 +25,7 @@ class Trial:
 
     def __str__(self) -> str:
         parts = [] if self.milliseconds is None else [f"{self.milliseconds:.1f} ms"]
-        parts += [] if self.difference is None else [f"differs by {self.difference:.1e}"]
+        parts += [] if self.difference is None else [f"differs by {self.difference:.2g} of what is allowed"]
         parts += [f"not taken: {self.fault}"] if self.fault else []
         return f"{self.engine}: " + ", ".join(parts)
 
@@ -46,7 +45,7 @@ class Report:
     chosen: str
     precision: Precision
     threads: int
-    trials: tuple[Trial, ...] = field(default=())
+    trials: tuple[Trial, ...] = ()
     cached: bool = False
 
     def __str__(self) -> str:

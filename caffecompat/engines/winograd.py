@@ -23,9 +23,7 @@ _INPUT = torch.tensor(
         [0, 4, 0, -5, 0, 1],
     ]
 )
-_KERNEL = (
-    torch.tensor([[6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], dtype=torch.float64) / 24
-)
+_KERNEL = torch.tensor([[6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
 _OUTPUT = torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 _TILE, _SPAN = 4, 6
 _POINTS = _SPAN * _SPAN
@@ -99,9 +97,8 @@ class Winograd:
             relu: whether negative values become 0.
         """
         self.outputs, self.channels = weight.shape[:2]
-        # One row of points at a time: what lies between is small.
-        rows = (torch.einsum("j,kcjl,ml->mck", row, weight.double(), _KERNEL).float() for row in _KERNEL)
-        self._weight = torch.cat(list(rows)).contiguous()
+        flat = weight.permute(2, 3, 1, 0).reshape(9, -1)
+        self._weight = torch.mm(torch.kron(_KERNEL, _KERNEL), flat).view(_POINTS, self.channels, self.outputs)
         self._bias = bias
         self._scratch = scratch
         self._relu = relu

@@ -58,7 +58,7 @@ def compare(wanted: Net, found: Net) -> dict[str, float]:
         CaffeCompatError: a net cannot compute random values, or does not give finite ones.
     """
     random = np.random.default_rng(0)
-    inputs = {name: _values(wanted, name, random) for name in wanted.inputs}
+    inputs = {name: random_values(wanted, name, random) for name in wanted.inputs}
     recorded = _Recorded()
     outputs = _run(wanted, inputs, recorded)
     for name, value in outputs.items():
@@ -72,8 +72,8 @@ def compare(wanted: Net, found: Net) -> dict[str, float]:
     return {**compared.differences, **{name: difference(results[name], outputs[name]) for name in outputs}}
 
 
-def _values(net: Net, name: str, random: np.random.Generator) -> Tensor:
-    """Random values, normally distributed; those of a picture as large as the net's pictures may be."""
+def random_values(net: Net, name: str, random: np.random.Generator) -> Tensor:
+    """Random values for an input, normally distributed; those of a picture as large as the net's pictures may be."""
     shape = net.blob_shapes[next(key for key in net.graph.inputs if key.name == name)]
     record = net.preprocessing
     picture = len(shape) == 4 and name == record.input and record.channels != "none"

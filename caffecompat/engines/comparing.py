@@ -1,0 +1,78 @@
+"""How far an engine's outputs are from the plain net's, and how far they may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from caffecompat.engines.registry import Precision
+from caffecompat.export.comparing import chooses, difference
+from caffecompat.layers.detection import DetectionOutput
+from caffecompat.net import Net
+
+# The largest difference of an output that is allowed, as a part of its largest magnitude.
+TOLERANCES: dict[Precision, float] = {"float32": 1e-4, "bfloat16": 5e-2, "int8": 2e-1}
+# Of a detection: of its score, and of its box, where 1 is the picture.
+SCORES: dict[Precision, float] = {"float32": 1e-3, "bfloat16": 2e-2, "int8": 1e-1}
+BOXES: dict[Precision, float] = {"float32": 1e-3, "bfloat16": 2 / 300, "int8": 5e-2}
+# So many detections, or values of other layers that choose, may be others: the least difference decides near a limit.
+MAX_OTHERS = 0.02
+
+
+def apart(net: Net, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], precision: Precision) -> float:
+    """How far outputs are from the plain net's: the largest difference of all, in parts of what is allowed.
+
+    Values are compared by their largest magnitude. Detections are compared one by one: each must have its like, of
+    the same image and label; of them, and of the values of other layers that choose, a few may differ.
+
+    Args:
+        net: the plain net.
+        found: the outputs to judge.
+        wanted: the plain net's.
+        precision: what the engine computes in.
+
+    Returns:
+        At most 1 if all holds; infinite if an output is missing or has another shape.
+    """
+    makers = {key.name: layer for layer in net.layers for key in layer.spec.tops}
+    worst = 0.0
+    for name, right in wanted.items():
+        value = found.get(name)
+        if value is None:
+            return float("inf")
+        maker = makers[name]
+        if isinstance(maker, DetectionOutput):
+            worst = max(worst, others_of(value, right, precision) / MAX_OTHERS)
+        elif value.shape != right.shape:
+            return float("inf")
+        elif chooses(maker):
+            worst = max(worst, float((value != right).double().mean()) / MAX_OTHERS)
+        else:
+            worst = max(worst, difference(value, right) / TOLERANCES[precision])
+    return worst
+
+
+def others_of(found: Tensor, wanted: Tensor, precision: Precision) -> float:
+    """The share of detections, (1, 1, K, 7) each, that have none like them in the other."""
+    first, second = found.reshape(-1, 7), wanted.reshape(-1, 7)
+    same = (first[:, None, :2] == second[None, :, :2]).all(-1)
+    same &= (first[:, None, 2] - second[None, :, 2]).abs() <= SCORES[precision]
+    # Boxes may be many times as large as the picture.
+    limit = BOXES[precision] * second[None, :, 3:].abs().clamp_min(1)
+    same &= ((first[:, None, 3:] - second[None, :, 3:]).abs() <= limit).all(-1)
+    lonely = int((~same.any(1)).sum()) + int((~same.any(0)).sum())
+    return lonely / max(1, len(first) + len(second))
+
+
+def reference(net: Net, example: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The plain net's outputs for an example."""
+    with torch.inference_mode():
+        outputs = net(**{keyword_of(net, name): value for name, value in example.items()})
+    return dict(outputs)
+
+
+def keyword_of(net: Net, name: str) -> str:
+    """The keyword by which a net takes an input."""
+    return next((keyword for keyword, blob in net.input_names.items() if blob == name), name)

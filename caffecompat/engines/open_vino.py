@@ -1,0 +1,44 @@
+"""Engine "openvino": the trunk as ONNX in OpenVINO."""
+
+from __future__ import annotations
+
+import io
+
+import openvino
+import torch
+from torch import Tensor
+
+from caffecompat.engines.onnx_models import refusals, trunk_model
+from caffecompat.engines.programs import Program, ProgramEngine
+from caffecompat.net import Net
+
+
+class OpenVinoEngine(ProgramEngine):
+    """The net in OpenVINO, on its CPU plug-in."""
+
+    name = "openvino"
+
+    def build(self, trunk: Net, *, any_batch: bool) -> Program:
+        """See `ProgramEngine.build`."""
+        model = trunk_model(trunk, self.settings, any_batch=any_batch)
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": self.settings.threads,
+            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bfloat16" else "f32",
+        }
+        with refusals("OpenVINO"):
+            core = openvino.Core()
+            compiled = core.compile_model(core.read_model(io.BytesIO(model.SerializeToString())), "CPU", options)
+            request = compiled.create_infer_request()
+        fed = [value.get_any_name() for value in compiled.inputs]
+        names = [value.get_any_name() for value in compiled.outputs]
+
+        def program(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+            arrays = {name: inputs[name].float().contiguous().numpy() for name in fed}
+            with refusals("OpenVINO"):
+                request.infer(arrays, share_inputs=True)
+                found = [request.get_output_tensor(index).data for index in range(len(names))]
+            # The next pass overwrites them.
+            return {name: torch.from_numpy(value.copy()) for name, value in zip(names, found, strict=True)}
+
+        return program
