@@ -59,6 +59,7 @@ bench: $(INSTALLED) bench-peers  ## benchmarks side by side with plain PyTorch, 
 	$(BIN)/python benchmarks/ssd.py
 	$(BIN)/python benchmarks/ssd_starvation.py
 	$(BIN)/python benchmarks/pycaffe.py
+	$(BIN)/python benchmarks/inference.py --peers-python $(PEERS)/bin/python
 
 attacks: $(INSTALLED)  ## hostile input in full: 20,000 mutated files of each kind
 	$(BIN)/python -m pytest tests/attacks
