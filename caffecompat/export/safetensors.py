@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -32,18 +32,29 @@ def export_safetensors(net: Net, path: Path, metadata: Mapping[str, str]) -> Non
     `aliases` of the metadata is a JSON object of the other keys, each with the owner's.
     """
     owned, aliases = split_shared(net.state_dict())
-    header: dict[str, object] = {"__metadata__": {"format": "pt", **metadata, "aliases": json.dumps(aliases)}}
+    with atomic_write(path) as file:
+        for part in safetensors_bytes(owned, {**metadata, "aliases": json.dumps(aliases)}):
+            file.write(part)
+
+
+def safetensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:
+    """A file of tensors, in parts.
+
+    Args:
+        tensors: by name; each is written by itself, even if it shares memory with another.
+        metadata: texts by name.
+    """
+    header: dict[str, object] = {"__metadata__": {"format": "pt", **metadata}}
     end = 0
-    for key, tensor in owned.items():
+    for key, tensor in tensors.items():
         start, end = end, end + tensor.numel() * tensor.element_size()
         header[key] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
-    with atomic_write(path) as file:
-        file.write(len(text).to_bytes(8, "little"))
-        file.write(text)
-        for tensor in owned.values():
-            file.write(_bytes(tensor))
+    yield len(text).to_bytes(8, "little")
+    yield text
+    for tensor in tensors.values():
+        yield _bytes(tensor)
 
 
 def split_shared(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,0 +1,222 @@
+"""`export_source`: a net as two files, its code and its parameters."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from caffecompat.data.preprocessing import Preprocessing
+from caffecompat.export.pt2 import evaluation
+from caffecompat.export.safetensors import safetensors_bytes
+from caffecompat.export.source.blocks import fold_blocks
+from caffecompat.export.source.building import Draft, build
+from caffecompat.export.source.chains import fold_chains, fold_fans
+from caffecompat.export.source.item import Item, Value
+from caffecompat.export.source.names import attribute, class_name, variable
+from caffecompat.export.source.operators import names as operator_names
+from caffecompat.export.source.operators import sources
+from caffecompat.export.source.printing import Forward, class_lines, returned_by_name
+from caffecompat.export.source.runs import fold_runs
+from caffecompat.export.source.text import WIDTH, comment_safe, constant, fitted, literal, of
+from caffecompat.formats import atomic_write
+from caffecompat.net import Net
+
+# Keys of the preprocessing record that are written even if they are as they are by default.
+_ALWAYS = ("input", "channels", "mean", "scale", "size")
+# Longer lists of labels, and mean images, stay in the other file.
+_MAX_LABELS = 25
+
+
+def export_source(net: Net, path: Path, metadata: Mapping[str, str]) -> list[Path]:
+    """Write a net as the source of a module that needs torch and safetensors alone, as it computes in evaluation.
+
+    The parameters go into a `.safetensors` of the same name beside it, and with them the metadata, whole, and as
+    "layers" a JSON object that says where the parameters of each layer are.
+
+    Args:
+        net: the net, its parameters filled; it does not change.
+        path: where to, `*.py`; both files are replaced whole.
+        metadata: texts by name.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UnsupportedError: a layer cannot be written; it names the layer.
+        CaffeCompatError: a file cannot be written.
+    """
+    with evaluation(net):
+        code, tensors, layers = write_source(build(net), net.graph.name, metadata)
+    beside = path.with_suffix(".safetensors")
+    with atomic_write(path) as file:
+        file.write(code.encode())
+        with atomic_write(beside) as weights:
+            for part in safetensors_bytes(tensors, {**metadata, "layers": json.dumps(layers)}):
+                weights.write(part)
+    return [path, beside]
+
+
+def write_source(draft: Draft, name: str, metadata: Mapping[str, str]) -> tuple[str, dict[str, Tensor], dict[str, str]]:
+    """The source of a net, its parameters by the keys of `state_dict()`, and where those of each layer are.
+
+    Args:
+        draft: the net.
+        name: its name.
+        metadata: as `export` makes it.
+    """
+    outputs = list(draft.outputs.values())
+    taken = {*operator_names()}
+    main = class_name(name, "Net", taken)
+    taken.add(main)
+    items, runs = fold_runs(draft.items, outputs, taken)
+    before = set(taken)
+    items, blocks = fold_blocks(items, outputs, taken)
+    classes = sorted(taken - before)
+    items = fold_fans(fold_chains(items, outputs, classes), outputs, classes)
+
+    attributes = _attributes(items)
+    own = _main_class(main, draft, items, attributes, name)
+    needed = sorted({operator for item in items for operator in item.operators})
+    body = [*sources(needed), *runs, *blocks, own, _load(main), _main(draft)]
+    tensors = {
+        f"{attributes[item]}.{key}": tensor for item in items if item.has_module for key, tensor in item.tensors.items()
+    }
+    layers = {
+        layer: f"{attributes[item]}.{path}".rstrip(".")
+        for item in items
+        if item.has_module
+        for layer, path in item.layers.items()
+    }
+    text = "\n\n\n".join(body)
+    head = _head(name, draft, metadata, text)
+    return f'{head}\n\n\n{text}\n\n\nif __name__ == "__main__":\n    main()\n', tensors, layers
+
+
+def _attributes(items: Sequence[Item]) -> dict[Item, str]:
+    names: dict[Item, str] = {}
+    taken: set[str] = set()
+    for item in items:
+        if item.has_module:
+            names[item] = attribute(item.label, item.kind, taken)
+            taken.add(names[item])
+    return names
+
+
+def _main_class(main: str, draft: Draft, items: Sequence[Item], attributes: Mapping[Item, str], name: str) -> str:
+    init = [
+        fitted(item.make.text(), 2, f"self.{attributes[item]} = ")
+        for item in items
+        if item.has_module and item.make is not None
+    ]
+    inputs: dict[Value, str] = {}
+    for blob, (value, _) in draft.inputs.items():
+        inputs[value] = variable(blob, "input", inputs.values())
+    kinds = {value: item.kind for item in items for value in item.outputs}
+
+    def called(value: Value) -> str:
+        return inputs[value] if value in inputs else variable(value.name, kinds[value], ())
+
+    returned = returned_by_name(list(draft.outputs))
+    forward = Forward(items, attributes, inputs, list(draft.outputs.values()), called, returned).lines()
+    result = "Tensor" if len(draft.outputs) == 1 else "dict[str, Tensor]"
+    signature = f"def forward({', '.join(['self', *(f'{each}: Tensor' for each in inputs.values())])}) -> {result}:"
+    sizes = {blob: shape for blob, (_, shape) in draft.inputs.items()} | draft.shapes
+    named = [
+        ", ".join(f"{comment_safe(blob)} {sizes[blob]}" for blob in each) for each in (draft.inputs, draft.outputs)
+    ]
+    docstring = f"{comment_safe(name) or 'The net'}: {' -> '.join(named)}."
+    if len(docstring) > WIDTH - 10:
+        docstring = f"{comment_safe(name) or 'The net'}."
+    return class_lines(main, docstring, [], init, signature, forward)
+
+
+def _load(main: str) -> str:
+    return f'''def load(device: str = "cpu") -> {main}:
+    """The net with the parameters that lie beside this file, in evaluation mode."""
+    model = {main}()
+    model.load_state_dict(load_file(Path(__file__).with_suffix(".safetensors")))
+    return model.to(device).eval()'''
+
+
+def _main(draft: Draft) -> str:
+    single = len(draft.outputs) == 1
+    name = literal(next(iter(draft.outputs)))
+    show = (
+        fitted(f"print({name}, tuple(outputs.shape))", 1)
+        if single
+        else "    for name, output in outputs.items():\n        print(name, tuple(output.shape))"
+    )
+    return f'''def main() -> None:
+    """Run arrays, one .npy for each input, or random numbers in their place."""
+    inputs = [torch.randn(shape) for shape in INPUTS.values()]
+    for place, path in enumerate(sys.argv[1:]):
+        inputs[place] = torch.from_numpy(numpy.load(path)).float()
+    with torch.inference_mode():
+        outputs = load()(*inputs)
+{show}'''
+
+
+def _head(name: str, draft: Draft, metadata: Mapping[str, str], text: str) -> str:
+    """The docstring, the imports that the text needs, and the constants."""
+    version = comment_safe(metadata.get("caffecompat_version", ""))
+    shown = comment_safe(name) or "A net"
+    imports = [line for word, line in _IMPORTS if re.search(rf"(?<![\w.]){word}\b", text)]
+    first, second = imports[: -len(_others(imports))], _others(imports)
+    record, whole = _record(metadata.get("preprocessing", "{}"))
+    where = "" if whole else " Its labels and mean image are in the\n# metadata of the .safetensors."
+    sources_ = of(json.loads(metadata.get("sources", "{}")))
+    shapes = {blob: tuple(shape) for blob, (_, shape) in draft.inputs.items()}
+    return "\n".join(
+        [
+            f'"""{shown}: a Caffe net as a plain PyTorch module.',
+            "",
+            f"Written by caffecompat {version}, which it does not need. The parameters are in the",
+            '.safetensors of the same name beside this file.\n"""',
+            "",
+            *first,
+            "",
+            *second,
+            "",
+            f"# How a picture becomes the input; sizes are (height, width).{where}",
+            constant("PREPROCESSING", record),
+            "# The files that it was made from, with their SHA-256.",
+            constant("SOURCES", sources_),
+            constant("LICENSE", metadata.get("license", "")),
+            "# The inputs, with the shapes that the net was built for.",
+            constant("INPUTS", shapes),
+        ]
+    )
+
+
+_IMPORTS = (
+    ("math", "import math"),
+    ("sys", "import sys"),
+    ("Callable", "from collections.abc import Callable"),
+    ("Path", "from pathlib import Path"),
+    ("numpy", "import numpy"),
+    ("torch", "import torch"),
+    ("F", "import torch.nn.functional as F"),
+    ("load_file", "from safetensors.torch import load_file"),
+    ("Tensor", "from torch import Tensor, nn"),
+)
+
+
+def _others(imports: Sequence[str]) -> list[str]:
+    """Those that are not of the standard library."""
+    return [line for line in imports if "torch" in line or "numpy" in line]
+
+
+def _record(text: str) -> tuple[dict[str, object], bool]:
+    """The preprocessing record without what is as it is by default, and whether that is all."""
+    values = json.loads(text)
+    usual = json.loads(Preprocessing().to_json())
+    record = {key: of(value) for key, value in values.items() if key in _ALWAYS or value != usual.get(key)}
+    whole = record.get("mean_image") is None and len(record.get("labels", ())) <= _MAX_LABELS
+    if not whole:
+        record.pop("mean_image", None)
+        record.pop("labels", None)
+    return record, whole
