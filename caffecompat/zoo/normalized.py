@@ -66,10 +66,11 @@ def batch_norm(net: NetSpec, bottom: str, name: str) -> str:
     return f"{name}_bn"
 
 
-def summed(net: NetSpec, name: str, *bottoms: str) -> str:
-    """The sum of blobs, and ReLU in place; the name of the top."""
+def summed(net: NetSpec, name: str, *bottoms: str, relu: bool = True) -> str:
+    """The sum of blobs, and ReLU in place unless it is not wanted; the name of the top."""
     net[name] = L.Eltwise(*(net[bottom] for bottom in bottoms), operation=P.Eltwise.SUM)
-    net[f"{name}_relu"] = L.ReLU(net[name], in_place=True)
+    if relu:
+        net[f"{name}_relu"] = L.ReLU(net[name], in_place=True)
     return name
 
 
@@ -86,7 +87,16 @@ def scored(net: NetSpec, bottom: str, name: str, classes: int, pool: str = "pool
     return name
 
 
-def nets_of(name: str, body: Body, asked: Asked, notes: tuple[str, ...] = (), scale: float = 0, **solver: Any) -> Nets:
+def nets_of(
+    name: str,
+    body: Body,
+    asked: Asked,
+    notes: tuple[str, ...] = (),
+    *,
+    scale: float = 0,
+    batch: int = 32,
+    **solver: Any,
+) -> Nets:
     """The files of a net.
 
     Args:
@@ -95,7 +105,8 @@ def nets_of(name: str, body: Body, asked: Asked, notes: tuple[str, ...] = (), sc
         asked: what is asked.
         notes: what is to be said of it.
         scale: what the values are multiplied by when the mean is subtracted; 0 for nothing.
-        solver: fields of the solver, beside and over the usual ones: batches of 256, of eight passes of 32.
+        batch: images of a pass; the usual solver takes eight passes for an update, 256 images.
+        solver: fields of the solver, beside and over the usual ones.
     """
     transform: Params = {"crop_size": 224, "mean_value": MEAN_BGR}
     if scale:
@@ -114,9 +125,10 @@ def nets_of(name: str, body: Body, asked: Asked, notes: tuple[str, ...] = (), sc
         "snapshot": 10_000,
         "solver_mode": caffe_pb2.SolverParameter.GPU,
     }
+    images = Images(ILSVRC, (batch, 50), transform)
     return Nets(
         {
-            "train_val": train_val(name, asked, Images(ILSVRC, (32, 50), transform), top_1_and_5(body, asked.classes)),
+            "train_val": train_val(name, asked, images, top_1_and_5(body, asked.classes)),
             "deploy": bare(deploy(name, (1, 3, 224, 224), body, asked.classes), rates=True),
         },
         caffe_pb2.SolverParameter(**{**usual, **solver}),

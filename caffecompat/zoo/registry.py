@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from caffecompat.errors import UsageError, did_you_mean, quoted
-from caffecompat.zoo import alexnet, dilation, googlenet, repvgg, segmentation, small, ssd, vgg
+from caffecompat.zoo import (
+    alexnet,
+    dilation,
+    googlenet,
+    mobilenet,
+    repvgg,
+    resnet,
+    segmentation,
+    shufflenet,
+    small,
+    ssd,
+    vgg,
+)
 from caffecompat.zoo.model import Model
 
-MODELS: dict[str, Model] = {
-    model.name: model
-    for family in (vgg, ssd, dilation, segmentation, repvgg, small, alexnet, googlenet)
-    for model in family.MODELS
-}
+_FAMILIES = (vgg, ssd, dilation, segmentation, repvgg, resnet, mobilenet, shufflenet, small, alexnet, googlenet)
+MODELS: dict[str, Model] = {model.name: model for family in _FAMILIES for model in family.MODELS}
 
 
 def find_model(name: str) -> Model:
