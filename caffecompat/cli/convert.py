@@ -1,4 +1,4 @@
-"""`caffecompat convert`: a prototxt and its weights as a file for PyTorch, ONNX or Caffe."""
+"""`caffecompat convert`: a prototxt and its weights as a file for PyTorch, ONNX, OpenVINO or Caffe."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     help="Put channel order, mean and scale into the graph of a .pt2: it takes uint8 (N, H, W, 3), R, G, B.",
 )
 @click.option("--opset", type=int, metavar="N", help="The operators' version in an .onnx, from 17 on.  [default: 17]")
-@click.option("--half", is_flag=True, help="float16 in an .onnx; inputs and outputs stay float32.")
-@click.option("--fixed-batch", is_flag=True, help="Fix the number of images in a .pt2 or .onnx.")
-@click.option("--dynamic-size", is_flag=True, help="Let the height and width of pictures in an .onnx vary.")
-@click.option("--no-verify", is_flag=True, help="Do not compare an .onnx, or a fused net, with the net.")
+@click.option("--half", is_flag=True, help="float16 in an .onnx, for weights in an .xml.")
+@click.option("--fixed-batch", is_flag=True, help="Fix the number of images in a .pt2, .onnx or .xml.")
+@click.option("--dynamic-size", is_flag=True, help="Let height and width of pictures in an .onnx or .xml vary.")
+@click.option("--no-verify", is_flag=True, help="Do not compare an .onnx, an .xml, or a fused net, with the net.")
 @click.option("--license", metavar="TEXT", default="", help="The licence of the net and its weights, to be recorded.")
 @net_options
 @preprocessing_options
@@ -65,11 +65,13 @@ def command(
     labels: Path | None,
     **rules: Any,
 ) -> None:
-    """Write a net and its weights as a file that PyTorch, ONNX Runtime or Caffe loads.
+    """Write a net and its weights as a file that PyTorch, ONNX Runtime, OpenVINO or Caffe loads.
 
     \b
     .pt2              an exported program: runs in PyTorch without caffecompat
     .onnx             a graph of ONNX's standard operators, compared with the net in ONNX Runtime
+    .xml              a model for OpenVINO, compared with the net there; its weights in .bin
+    .py               the source of a plain PyTorch module, with the parameters beside it in .safetensors
     .safetensors      the parameters
     .pt               the parameters, as a state dict
     .caffemodel       the parameters for Caffe, in today's form (V2)
@@ -82,12 +84,12 @@ def command(
     """  # noqa: D301
     from caffecompat.cli.files import keep_inputs
     from caffecompat.cli.opening import open_net
-    from caffecompat.export.suffixes import check_target
+    from caffecompat.export.suffixes import OPTIONS, check_target
 
     target = output or Path(_stem(net) + ".pt2")
     changed = {"opset": opset is not None, "half": half, "verify": no_verify and not fuse}
     changed |= {"dynamic_batch": fixed_batch, "dynamic_size": dynamic_size}
-    check_target(target, embed_preprocessing, [name for name, given in changed.items() if given])
+    suffix = check_target(target, embed_preprocessing, [name for name, given in changed.items() if given])
     keep_inputs(target, [net, weights, labels])
     chosen = _recipe(recipe, options)
     preparing = {"mean": mean, "scale": scale, "channels": channels, "labels": labels}
@@ -111,7 +113,7 @@ def command(
     from caffecompat.export import export
 
     sources = [source for source in (net, weights) if source is not None]
-    if target.suffix.lower() == ".pt2":
+    if suffix == ".pt2":
         click.echo("tracing the net: some seconds", err=True)
     written = export(
         made,
@@ -123,7 +125,7 @@ def command(
         dynamic_size=dynamic_size,
         opset=opset,
         half=half,
-        verify=not (no_verify and target.suffix.lower() == ".onnx"),
+        verify=not (no_verify and suffix in OPTIONS["verify"]),
         license=license,
         tell=tell,
     )

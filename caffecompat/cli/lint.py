@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caffecompat.cli.errors import tell
-from caffecompat.cli.options import root_option, rule_options, start_weights_option
+from caffecompat.cli.options import python_option, root_option, rule_options, start_weights_option
 from caffecompat.errors import UsageError, did_you_mean, quoted
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of lines.")
 @click.option("--list-rules", is_flag=True, help="List the rules, and check nothing.")
 @rule_options
+@python_option
 def command(
     files: tuple[Path, ...],
     weights: str | None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caffecompat.cli.errors import tell
-from caffecompat.cli.options import net_argument, net_options
+from caffecompat.cli.options import net_argument, net_options, python_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from caffecompat.cli.predict._session import Session
 
 DEPARTS = 3
-PROGRAMS = ("opencv", "onnxruntime", "caffe")
+PROGRAMS = ("opencv", "onnxruntime", "openvino", "caffe")
 
 
 @click.command("verify")
@@ -45,6 +45,7 @@ PROGRAMS = ("opencv", "onnxruntime", "caffe")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the result there.")
 @click.option("--junit", "junit_file", type=click.Path(path_type=Path), metavar="FILE", help="As JUnit's XML.")
 @net_options
+@python_option
 def command(
     net: Path,
     weights: Path | None,
@@ -102,7 +103,7 @@ def _answers(
     from caffecompat.cli.predict._features import read_inputs
     from caffecompat.cli.predict._session import Session
     from caffecompat.errors import UsageError, quoted
-    from caffecompat.verify.peers import caffe_answers, drawn_inputs, onnxruntime_answers, opencv_answers
+    from caffecompat.verify import peers
     from caffecompat.verify.reference import read_reference
 
     rest = dict(options)
@@ -125,9 +126,11 @@ def _answers(
     if given is not None:
         inputs = read_inputs(given, net.inputs)
     else:
-        inputs = drawn_inputs({key.name: net.blob_shapes[key] for key in net.graph.inputs})
+        inputs = peers.drawn_inputs({key.name: net.blob_shapes[key] for key in net.graph.inputs})
     if against == "caffe":
-        return session, inputs, caffe_answers(prototxt, weights, inputs)
+        return session, inputs, peers.caffe_answers(prototxt, weights, inputs)
     if against == "onnxruntime":
-        return session, inputs, onnxruntime_answers(net, inputs)
-    return session, inputs, opencv_answers(net.graph, prototxt, weights, inputs)
+        return session, inputs, peers.onnxruntime_answers(net, inputs)
+    if against == "openvino":
+        return session, inputs, peers.openvino_answers(net, inputs)
+    return session, inputs, peers.opencv_answers(net.graph, prototxt, weights, inputs)

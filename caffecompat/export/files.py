@@ -13,9 +13,9 @@ from torch import Tensor
 
 import caffecompat
 from caffecompat.data.preprocessing import Preprocessing
-from caffecompat.errors import CaffeCompatError, CaffeCompatWarning, UnsupportedError
+from caffecompat.errors import CaffeCompatError, CaffeCompatWarning
 from caffecompat.export.caffe import export_caffemodel, export_hdf5, export_prototxt
-from caffecompat.export.onnx.options import OPSET, OnnxOptions
+from caffecompat.export.compared import COMPARED, Asked
 from caffecompat.export.pt import export_pt
 from caffecompat.export.safetensors import export_safetensors
 from caffecompat.export.suffixes import check_target
@@ -51,8 +51,8 @@ def export(
     """Write a net to a file, replacing the file whole if it exists.
 
     The preprocessing, the version of caffecompat, the SHA-256 of the sources and the licence go with it: as metadata
-    in `.pt2`, `.onnx`, `.safetensors` and `.pt`, as comments in `.prototxt`. `.caffemodel` and `.caffemodel.h5` have
-    no place for them: they get the preprocessing alone, in a file beside them, `<name>.preprocessing.json`.
+    in `.pt2`, `.onnx`, `.xml`, `.safetensors` and `.pt`, as comments in `.prototxt`. `.caffemodel` and `.caffemodel.h5`
+    have no place for them: they get the preprocessing alone, in a file beside them, `<name>.preprocessing.json`.
 
     Args:
         net: the net; it does not change.
@@ -62,11 +62,13 @@ def export(
             uint8 (N, height, width, 3) in the order R, G, B.
         sources: the files that the net came from, to be recorded by name and SHA-256.
         example: inputs to trace `.pt2` with, by name; None means zeros of the shapes the net was built for.
-        dynamic_batch: let the number of images in a `.pt2` or `.onnx` vary, where the net does not fix it.
-        dynamic_size: let the height and width of pictures in an `.onnx` vary.
+        dynamic_batch: let the number of images in a `.pt2`, `.onnx` or `.xml` vary, where the net does not fix it.
+        dynamic_size: let the height and width of pictures in an `.onnx` or `.xml` vary.
         opset: the version of the operators in an `.onnx`; None means 17.
-        half: float16 weights and activations in an `.onnx`, its inputs and outputs being float32.
-        verify: compare what ONNX Runtime makes of an `.onnx` with the net, before it is written.
+        half: float16 weights and activations in an `.onnx`, float16 weights in an `.xml`; inputs and outputs stay
+            float32.
+        verify: compare what ONNX Runtime makes of an `.onnx`, or OpenVINO of an `.xml`, with the net, before it is
+            written.
         license: the licence of the net and its weights, as text, to be recorded.
         tell: is called with what was found by verifying.
 
@@ -100,9 +102,13 @@ def export(
             metadata=metadata,
         )
         written = [path]
-    elif suffix == ".onnx":
-        options = OnnxOptions(opset or OPSET, half, verify, dynamic_batch, dynamic_size)
-        written, varies = _export_onnx(net, path, options, metadata, tell)
+    elif suffix in COMPARED:
+        asked = Asked(dynamic_batch, dynamic_size, opset, half, verify)
+        written, varies = COMPARED[suffix](net, path, asked, metadata, tell)
+    elif suffix == ".py":
+        from caffecompat.export.source.exporting import export_source
+
+        written, varies = export_source(net, path, metadata), True
     else:
         _PARAMETERS[suffix](net, path, metadata)
         written, varies = [path], True
@@ -117,35 +123,6 @@ def export(
             file.write(metadata["preprocessing"].encode() + b"\n")
         written.append(beside)
     return written
-
-
-def _export_onnx(
-    net: Net,
-    path: Path,
-    options: OnnxOptions,
-    metadata: Mapping[str, str],
-    tell: Callable[[str], None] | None,
-) -> tuple[list[Path], bool]:
-    """The files written, and whether the number of images may vary."""
-    try:
-        import onnx  # noqa: F401
-    except ImportError as error:
-        raise UnsupportedError(
-            "ONNX needs the package onnx, which is not installed", hint="pip install caffecompat[onnx]"
-        ) from error
-    from caffecompat.export.onnx.exporting import export_onnx
-
-    exported = export_onnx(net, path, options, metadata)
-    if options.verify and exported.comparisons is None:
-        warnings.warn(
-            f"{path}: not verified: onnxruntime is not installed (pip install caffecompat[onnx])",
-            CaffeCompatWarning,
-            stacklevel=3,
-        )
-    for comparison in exported.comparisons or ():
-        if tell is not None:
-            tell(f"in ONNX Runtime {comparison}")
-    return exported.files, exported.varies
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

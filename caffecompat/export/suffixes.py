@@ -10,6 +10,8 @@ from caffecompat.errors import UsageError, quoted
 SUFFIXES = {
     ".pt2": "an exported program: runs in PyTorch without caffecompat",
     ".onnx": "a graph of ONNX's standard operators",
+    ".xml": "a model for OpenVINO, its weights beside it in .bin",
+    ".py": "the source of a PyTorch module, its parameters beside it in .safetensors",
     ".safetensors": "the parameters",
     ".pt": "the parameters, as a state dict",
     ".caffemodel": "the parameters, for Caffe",
@@ -19,11 +21,11 @@ SUFFIXES = {
 
 # Options that only some formats have.
 OPTIONS = {
-    "dynamic_batch": (".pt2", ".onnx"),
-    "dynamic_size": (".onnx",),
-    "half": (".onnx",),
+    "dynamic_batch": (".pt2", ".onnx", ".xml"),
+    "dynamic_size": (".onnx", ".xml"),
+    "half": (".onnx", ".xml"),
     "opset": (".onnx",),
-    "verify": (".onnx",),
+    "verify": (".onnx", ".xml"),
 }
 
 

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ from caffecompat.errors import CaffeCompatError, UnsupportedError, UsageError
 from caffecompat.export.onnx.options import OPSET
 from caffecompat.graph.spec import Graph
 from caffecompat.net import Net
+
+if TYPE_CHECKING:
+    from caffecompat.export.onnx.model import Model
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -85,30 +88,51 @@ def onnxruntime_answers(net: Net, inputs: Mapping[str, npt.NDArray[Any]]) -> Arr
     Raises:
         UnsupportedError: a package is missing, or a layer has no form in ONNX.
     """
-    with missing_as_unsupported():
+    with _as_onnx(net, "onnx") as (model, path, names):
+        from caffecompat.export.onnx.verifying import Session, runtime
+
+        module = runtime()
+        if module is None:
+            raise UnsupportedError("onnxruntime is not installed", hint="pip install caffecompat[onnx]")
+        found = Session(module, path, model, list(names.values())).run(inputs)
+    return _by_blob(found, names)
+
+
+def openvino_answers(net: Net, inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+    """What OpenVINO makes of the net written as ONNX: every blob.
+
+    Raises:
+        UnsupportedError: a package is missing, or a layer has no form in ONNX.
+    """
+    with _as_onnx(net, "openvino") as (_, path, names):
+        from caffecompat.export.openvino.runtime import Session
+
+        found = Session(path, list(names.values())).run(inputs)
+    return _by_blob(found, names)
+
+
+@contextmanager
+def _as_onnx(net: Net, extra: str) -> Iterator[tuple[Model, Path, dict[str, str]]]:
+    """The net as ONNX, where it lies, and the name of each blob's value in it.
+
+    Raises:
+        UnsupportedError: onnx is missing, or a layer has no form in it.
+    """
+    try:
         from caffecompat.export.onnx.axes import find_axes
         from caffecompat.export.onnx.building import build_model
-        from caffecompat.export.onnx.verifying import Session, runtime
         from caffecompat.export.onnx.writing import written
-    module = runtime()
-    if module is None:
-        raise UnsupportedError("onnxruntime is not installed", hint="pip install caffecompat[onnx]")
+    except ImportError as error:
+        raise UnsupportedError(f"{error.name} is not installed", hint=f"pip install caffecompat[{extra}]") from error
     axes = find_axes(net, dynamic_batch=False, dynamic_size=False)
     model = build_model(net, axes, opset=OPSET, half=False)
     names = {name: model.names[key] for name, key in net.graph.last.items() if key in model.names}
     with tempfile.TemporaryDirectory() as folder, written(model, net.graph.name, Path(folder) / "net.onnx", {}) as made:
-        session = Session(module, made[0], model, list(names.values()))
-        found = session.run(inputs)
+        yield model, made[0], names
+
+
+def _by_blob(found: Mapping[str, npt.NDArray[Any]], names: Mapping[str, str]) -> Arrays:
     return {name: found[inside] for name, inside in names.items() if inside in found}
-
-
-@contextmanager
-def missing_as_unsupported() -> Iterator[None]:
-    """An import that fails becomes an error that names the extra."""
-    try:
-        yield
-    except ImportError as error:
-        raise UnsupportedError(f"{error.name} is not installed", hint="pip install caffecompat[onnx]") from error
 
 
 def drawn_inputs(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, npt.NDArray[np.float32]]:

@@ -7,7 +7,7 @@ then the net's own layer is given ONNX Runtime's bottoms, and must come to the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle
@@ -106,13 +106,43 @@ def compare(net: Net, path: Path, model: Model, axes: Axes) -> list[Comparison] 
     module = runtime()
     if module is None:
         return None
-    watched = [key for layer in net.layers if _is_sensitive(layer) for key in layer.spec.bottoms]
+    session = Session(module, path, model, watched(net, model))
+    program = f"ONNX Runtime {module.__version__}"
+    return compare_with(net, model, axes, session.run, program, half=model.half)
+
+
+def watched(net: Net, model: Model) -> list[str]:
+    """The names of the values that sensitive layers read: they are compared besides the outputs."""
+    return [model.names[key] for layer in net.layers if _is_sensitive(layer) for key in layer.spec.bottoms]
+
+
+def compare_with(
+    net: Net,
+    model: Model,
+    axes: Axes,
+    run: Callable[[Mapping[str, Array]], Mapping[str, Array]],
+    program: str,
+    *,
+    half: bool,
+) -> list[Comparison]:
+    """Compare what a program makes of the model with the net; see `compare`.
+
+    Args:
+        net: the net, in evaluation.
+        model: what the program was given.
+        axes: what varies.
+        run: the program: the outputs, and those of `watched` that it has, by name.
+        program: its name and version.
+        half: it has float16 weights.
+
+    Raises:
+        CaffeCompatError: an output is not the net's.
+    """
     worst: dict[str, Comparison] = {}
-    session = Session(module, path, model, [model.names[key] for key in watched])
     random = np.random.default_rng(0)
     for shapes, pixels in zip(axes.inputs, cycle((True, False)), strict=False):
         inputs = random_inputs(net, shapes, random, pixels=pixels)
-        for found in _compared(net, inputs, session.run(inputs), model):
+        for found in _compared(net, inputs, run(inputs), model, half=half):
             before = worst.get(found.name)
             if before is None or not found.difference <= before.difference:
                 worst[found.name] = found
@@ -120,8 +150,8 @@ def compare(net: Net, path: Path, model: Model, axes: Axes) -> list[Comparison] 
         if not found.holds:
             raise CaffeCompatError(
                 f"the model is not the net: blob {quoted(found.name)} differs by {found.difference:.1e} of its "
-                f"largest magnitude in ONNX Runtime {module.__version__}; {found.allowed:.0e} is allowed",
-                hint=_HINT + ("; float16 may not hold the net's values" if model.half else ""),
+                f"largest magnitude in {program}; {found.allowed:.0e} is allowed",
+                hint=_HINT + ("; float16 may not hold the net's values" if half else ""),
             )
     return list(worst.values())
 
@@ -200,8 +230,9 @@ class _Watch:
         return tops
 
 
-def _compared(net: Net, inputs: Mapping[str, Array], found: Mapping[str, Array], model: Model) -> list[Comparison]:
-    half = model.half
+def _compared(
+    net: Net, inputs: Mapping[str, Array], found: Mapping[str, Array], model: Model, *, half: bool
+) -> list[Comparison]:
     hooks = _Watch({key: found[name] for key, name in model.names.items() if name in found}, half)
     env = {key: torch.from_numpy(inputs[key.name]) for key in fed(net)}
     for layer in net.layers:

@@ -53,21 +53,26 @@ def written(
             with atomic_write(draft) as file:
                 file.write(proto.SerializeToString())
             yield draft, [path, data] if external else [path]
-            _mode(draft, path)
             if external:
-                _mode(Path(folder) / data.name, data)
-                os.replace(Path(folder) / data.name, data)
-            os.replace(draft, path)
+                take_name(Path(folder) / data.name, data)
+            take_name(draft, path)
     except OSError as error:
         hint = "its folder does not exist: make it first, or give another one" if not path.parent.is_dir() else None
         raise CaffeCompatError(f"cannot be written: {error.strerror or error}", file=path, hint=hint) from error
 
 
-def _mode(draft: Path, path: Path) -> None:
+def take_name(draft: Path, path: Path) -> None:
+    """Give a finished draft its name, and the access rights of the file that had it.
+
+    Raises:
+        CaffeCompatError: it is the name of a folder.
+        OSError: it cannot be given.
+    """
     if path.is_dir():
         raise CaffeCompatError("expected the name of a file to write, got a directory", file=path)
     if path.exists():
         draft.chmod(path.stat().st_mode & 0o777)
+    os.replace(draft, path)
 
 
 def model_proto(model: Model, name: str, metadata: Mapping[str, str], data: Path | None = None) -> ModelProto:
