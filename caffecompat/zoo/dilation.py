@@ -182,6 +182,7 @@ def _data(kind: _Kind, dataset: _Dataset, asked: Asked, net: NetSpec, training: 
         crop=crop,
         mean=dataset.mean,
         labels=square((crop - 2 * _MARGIN) // stride, stride, _MARGIN),
+        shuffled_tests=True,
         padding=P.ImageLabelData.REFLECT,
     )
 

@@ -130,6 +130,7 @@ def _build_fcn_8s(asked: Asked) -> Nets:
             max_iter=300_000,
             weight_decay=0.0005,
             snapshot=4000,
+            solver_mode=caffe_pb2.SolverParameter.GPU,
         ),
         "fcn_8s",
         "vgg16_conv.caffemodel",

@@ -37,6 +37,7 @@ def image_label_data(
     mean: list[float],
     labels: Params,
     mirror: bool = True,
+    shuffled_tests: bool = False,
     padding: int | None = None,
 ) -> None:
     """The blobs "data" and "label", of crops of images and of their label maps.
@@ -50,6 +51,7 @@ def image_label_data(
         mean: of blue, green and red.
         labels: which of the crop's labels are taken: `label_slice`.
         mirror: whether training mirrors at random.
+        shuffled_tests: whether tests take images in random order.
         padding: what is stated of what lies around images; without it they are mirrored there.
     """
     images, maps = lists(asked, training)
@@ -60,7 +62,7 @@ def image_label_data(
         image_label_data_param={
             "image_list_path": images,
             "label_list_path": maps,
-            "shuffle": True,
+            "shuffle": training or shuffled_tests,
             "batch_size": batch,
             "label_slice": labels,
             **padded,
@@ -68,10 +70,9 @@ def image_label_data(
     )
 
 
-def square(dim: int, stride: int, offset: int | None = None) -> Params:
+def square(dim: int, stride: int, offset: int = 0) -> Params:
     """A `label_slice` with the same numbers for height and width."""
-    slices: Params = {"dim": [dim, dim], "stride": [stride, stride]}
-    return slices if offset is None else {**slices, "offset": [offset, offset]}
+    return {"dim": [dim, dim], "stride": [stride, stride], "offset": [offset, offset]}
 
 
 def loss_and_accuracy(net: NetSpec, scores: str, training: bool) -> None:
