@@ -205,6 +205,10 @@ def _with_sizes(
     resizes = transform.HasField("resize_param") and transform.resize_param.prob > 0
     if resizes:
         record = _with_resize(record, transform.resize_param)
+    if transform.HasField("rescale_param"):
+        low = transform.rescale_param.min_side
+        side = (low + (transform.rescale_param.max_side or low)) // 2
+        record = replace(record, size=(side, side) if side else None, resize="fit_small")
     record = replace(
         record,
         resize=given.resize or record.resize,

@@ -2,7 +2,7 @@
 
 An item is resized, gets noise, is cropped, mirrored, and becomes (value - mean) * scale in single precision. The mean
 is that of the value's own place, before the crop (data_transformer.cpp of BVLC, in both dialects: the SSD branch reads
-the mean at wrong places, or aborts, where it crops).
+the mean at wrong places, or aborts, where it crops). What is ours beside it: `augmenting`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from caffecompat.data.augmenting import ColourShift, Rescaler
 from caffecompat.data.draws import Draws
 from caffecompat.data.geometry import Size
 from caffecompat.data.images import Image, split
-from caffecompat.data.means import read_mean_image
 from caffecompat.data.noise import add_noise, check_noise
 from caffecompat.data.resizing import Resizer, roll_die
 from caffecompat.data.source import Floats
-from caffecompat.errors import CaffeCompatError, SchemaError, ShapeError, UnsupportedError
-from caffecompat.formats import paths
+from caffecompat.data.transform_settings import crop_of, decode_flag, mean_image
+from caffecompat.errors import ShapeError, UnsupportedError
 from caffecompat.graph.spec import LayerSpec, Shape
 
 Values = npt.NDArray[np.uint8] | Floats
@@ -68,14 +68,17 @@ class Transformer:
         self._scale = np.float32(param.scale)
         if not math.isfinite(param.scale):
             raise spec.error(f"transform_param: expected a scale that is a finite number, got {param.scale}")
-        self.decode_flag = _decode_flag(spec)
-        self.crop = _crop(spec)
+        self.decode_flag = decode_flag(spec)
+        self.crop = crop_of(spec)
         self._random_crop = self.crop is not None and spec.phase == "TRAIN"
         self._resizer = Resizer(param.resize_param, spec) if param.HasField("resize_param") else None
         self._chooses = self._resizer is not None and self._resizer.choices > 1
         self._noise = param.noise_param if param.HasField("noise_param") else None
         if self._noise is not None:
             check_noise(spec)
+        self._rescaler = Rescaler(spec, self.crop) if param.HasField("rescale_param") else None
+        shifts = param.HasField("color_shift_param")
+        self._shift = ColourShift(spec) if shifts and spec.phase == "TRAIN" else None
         self._means = np.array(param.mean_value, np.float32)
         if not np.isfinite(self._means).all():
             raise spec.error(f"transform_param: expected mean_value to be finite numbers, got {param.mean_value}")
@@ -96,23 +99,39 @@ class Transformer:
             augments: the layer itself draws from it.
         """
         seed = draws()
-        return Draws(seed) if augments or self._chooses or self._noise is not None else None
+        own = self._noise is not None or self._draws_side or self._shift is not None
+        return Draws(seed) if augments or self._chooses or own else None
+
+    @property
+    def _draws_side(self) -> bool:
+        """Whether a number is drawn for the size of each item."""
+        return self._rescaler is not None and self._rescaler.draws
 
     def draw(self, crops: Draws | None, thread: Draws | None = None) -> tuple[int, ...]:
         """What is drawn for the next item: raw numbers that `picture` and `array` turn into a place.
 
         Args:
             crops: what `stream` returned: draws for the mirror, then the crop's top, then its left.
-            thread: what `thread` returned: a draw for one of several `interp_mode`s, and a seed for noise; None takes
-                the first.
+            thread: what `thread` returned: a draw for one of several `interp_mode`s, a seed for noise, one for the side
+                of `rescale_param`, and a seed for its colours; None takes the first.
         """
         count = self._mirrors + 2 * self._random_crop
         drawn = tuple(crops.many(count)) if crops is not None and count else (0,) * count
         if self._chooses and self._resizer is not None:
             drawn = (*drawn, 0 if thread is None else roll_die(thread, self._resizer.choices))
-        if self._noise is not None:
-            drawn = (*drawn, 0 if thread is None else thread())
+        for wanted in (self._noise is not None, self._draws_side, self._shift is not None):
+            if wanted:
+                drawn = (*drawn, 0 if thread is None else thread())
         return drawn
+
+    def _drawn(self, draws: Sequence[int]) -> tuple[int, int, int]:
+        """Of what `draw` returned the seed of noise, the draw for the size, the seed of colours; 0 if not drawn."""
+        at = self._mirrors + 2 * self._random_crop + self._chooses
+        found = []
+        for wanted in (self._noise is not None, self._draws_side, self._shift is not None):
+            found.append(draws[at] if wanted else 0)
+            at += wanted
+        return found[0], found[1], found[2]
 
     # --- what is done
 
@@ -123,8 +142,7 @@ class Transformer:
             ShapeError: the crop does not fit into it, or the mean is not one for it.
         """
         channels, height, width = shape
-        if self._resizer is not None:
-            height, width = self._resizer.layout(height, width).padded
+        height, width = self._resized(height, width, ())
         self._check(channels, height, width)
         return (channels, *(self.crop or (height, width)))
 
@@ -139,11 +157,14 @@ class Transformer:
         Raises:
             ShapeError: the picture does not fit the parameters, or not `out`.
         """
+        noise, side, colours = self._drawn(draws)
+        if self._rescaler is not None:
+            image = self._rescaler(image, side)
         if self._resizer is not None:
             choice = draws[self._mirrors + 2 * self._random_crop] if self._chooses else 0
             image = self._resizer(image, choice)
         if self._noise is not None:
-            image = add_noise(image, self._noise, np.random.default_rng(draws[-1]))
+            image = add_noise(image, self._noise, np.random.default_rng(noise))
         height, width = image.shape[:2]
         channels = 1 if image.ndim == 2 else image.shape[2]
         mirror, rows, columns = self._place(channels, height, width, draws, out)
@@ -151,7 +172,7 @@ class Transformer:
         if mirror:
             cut = np.asarray(cv2.flip(cut, 1), np.uint8).reshape(cut.shape)
         planes = cut[None] if cut.ndim == 2 else split(cut)
-        self._write(planes, self._mean(mirror, width, rows, columns), out)
+        self._write(planes, self._shifted(self._mean(mirror, width, rows, columns), colours, channels), out)
 
     def array(self, values: Values, draws: Sequence[int], out: Floats) -> None:
         """Transform an array; as `picture`, but for its layout.
@@ -165,15 +186,18 @@ class Transformer:
             ShapeError: the array does not fit the parameters, or not `out`.
             UnsupportedError: it is to be resized and no picture of bytes.
         """
-        if self._resizer is not None or self._noise is not None:
+        if self._resizer is not None or self._noise is not None or self._rescaler is not None:
             if values.dtype != np.uint8:
-                raise UnsupportedError("resize_param and noise_param are for pictures, got an array of floats")
+                raise UnsupportedError(
+                    "resize_param, rescale_param and noise_param are for pictures, got an array of floats"
+                )
             self.picture(np.ascontiguousarray(values.transpose(1, 2, 0)), draws, out)
             return
         channels, height, width = values.shape
         mirror, rows, columns = self._place(channels, height, width, draws, out)
         cut = values[:, rows, columns]
-        self._write(cut[:, :, ::-1] if mirror else cut, self._mean(mirror, width, rows, columns), out)
+        mean = self._shifted(self._mean(mirror, width, rows, columns), self._drawn(draws)[2], channels)
+        self._write(cut[:, :, ::-1] if mirror else cut, mean, out)
 
     def _write(self, values: npt.NDArray[np.generic], mean: npt.NDArray[np.float32] | None, out: Floats) -> None:
         """(values - mean) * scale, each step rounded to float32."""
@@ -217,8 +241,7 @@ class Transformer:
         Raises:
             ShapeError: the crop does not fit into it.
         """
-        if self._resizer is not None:
-            height, width = self._resizer.layout(height, width).padded
+        height, width = self._resized(height, width, draws)
         self._check_crop(height, width)
         mirror, rows, columns = self.place(height, width, draws)
         corners = (columns.start / width, rows.start / height, columns.stop / width, rows.stop / height)
@@ -245,6 +268,19 @@ class Transformer:
             return self._mirrored[:, rows, width - columns.stop : width - columns.start]
         return self._image[:, rows, columns]
 
+    def _shifted(self, mean: Floats | None, seed: int, channels: int) -> Floats | None:
+        """The mean less the shift of colours that `seed` draws, so that subtracting it adds the shift."""
+        if self._shift is None:
+            return mean
+        shift = self._shift.shift(seed, channels)
+        return -shift if mean is None else mean - shift
+
+    def _resized(self, height: int, width: int, draws: Sequence[int]) -> Size:
+        """(height, width) of an item of this size when it is resized; without draws as the first would have it."""
+        if self._rescaler is not None:
+            return self._rescaler.size(height, width, self._drawn(draws)[1] if draws else 0)
+        return self._resizer.layout(height, width).padded if self._resizer is not None else (height, width)
+
     def _check(self, channels: int, height: int, width: int) -> None:
         """Raise if a (resized) item of this shape cannot be transformed."""
         self._check_crop(height, width)
@@ -264,38 +300,3 @@ class Transformer:
                 f"a crop of {self.crop[0]}x{self.crop[1]} does not fit into {height}x{width}",
                 hint="give a smaller crop_size, or resize the pictures",
             )
-
-
-def _decode_flag(spec: LayerSpec) -> int:
-    param = spec.message.transform_param
-    if param.force_color and param.force_gray:
-        raise spec.error("transform_param: force_color and force_gray are both set", hint="keep one of them")
-    if param.force_color:
-        return cv2.IMREAD_COLOR
-    return cv2.IMREAD_GRAYSCALE if param.force_gray else cv2.IMREAD_UNCHANGED
-
-
-def _crop(spec: LayerSpec) -> Size | None:
-    param = spec.message.transform_param
-    if param.crop_size:
-        return param.crop_size, param.crop_size
-    if bool(param.crop_h) != bool(param.crop_w):
-        raise spec.error(
-            f"transform_param: crop_h and crop_w must be stated together, got {param.crop_h} and {param.crop_w}"
-        )
-    return (param.crop_h, param.crop_w) if param.crop_h else None
-
-
-def mean_image(spec: LayerSpec, root: Path | None) -> Floats | None:
-    """The image that `mean_file` names, float32 (C, H, W), or None."""
-    param = spec.message.transform_param
-    if not param.HasField("mean_file"):
-        return None
-    if param.mean_value:
-        raise spec.error(
-            "transform_param: mean_file and mean_value are both set", hint="keep one of them", kind=SchemaError
-        )
-    try:
-        return read_mean_image(paths.find(param.mean_file, "mean_file", root=root, beside=spec.file))
-    except CaffeCompatError as error:
-        raise spec.locate(error) from None

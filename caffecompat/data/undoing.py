@@ -10,7 +10,7 @@ import numpy as np
 from caffecompat.data.images import Image
 from caffecompat.data.resizing import Resizer
 from caffecompat.data.source import Floats
-from caffecompat.data.transformer import mean_image
+from caffecompat.data.transform_settings import mean_image
 from caffecompat.errors import ShapeError
 from caffecompat.graph.spec import LayerSpec
 

@@ -86,8 +86,10 @@ class MemoryData(DataLayer):
 
     def _begin(self, reading: Reading) -> tuple[Transformer, Draws | None]:
         """Take the one draw that the original takes while it sets this layer up, if something is random."""
+        from caffecompat.data.augmenting import refuse_own_fields
         from caffecompat.data.transformer import Transformer
 
+        refuse_own_fields(self.spec)
         transformer = Transformer(self.spec, reading.root)
         self._transforms = transformer, transformer.stream(reading.draws)
         return self._transforms

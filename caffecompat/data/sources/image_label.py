@@ -13,6 +13,7 @@ import warnings
 import cv2
 import numpy as np
 
+from caffecompat.data.augmenting import refuse_own_fields
 from caffecompat.data.draws import Draws
 from caffecompat.data.geometry import MAX_PIXELS
 from caffecompat.data.images import Image, read_image
@@ -54,6 +55,7 @@ class ImageLabelSource(PairSource):
             Names("image_list_path", param.image_list_path, image_dir, "picture"),
             Names("label_list_path", param.label_list_path, label_dir, "label map"),
         )
+        refuse_own_fields(spec)
         for field in _FOREIGN:
             if spec.message.transform_param.HasField(field):
                 raise spec.error(f"transform_param: ImageLabelData has no {field}", hint="it crops to crop_size")

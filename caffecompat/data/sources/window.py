@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from caffecompat.data.augmenting import refuse_own_fields
 from caffecompat.data.draws import Draws
 from caffecompat.data.geometry import MAX_PIXELS
 from caffecompat.data.images import Image, decode_image, read_encoded
@@ -44,6 +45,7 @@ class WindowSource(Source):
     def __init__(self, spec: LayerSpec, reading: Reading) -> None:
         super().__init__(spec, reading)
         param, transform = spec.message.window_data_param, spec.message.transform_param
+        refuse_own_fields(spec)
         self._batch_size = checked_batch_size(spec, param.batch_size)
         self._crop = int(transform.crop_size)
         self._pad, self._square = int(param.context_pad), param.crop_mode == "square"
