@@ -19,7 +19,7 @@ OF_BATCHES = ("root", "skip_bad_records", "workers")
 
 
 @click.command("features")
-@picture_command("npy npz jsonl lmdb", needs_input=False)
+@picture_command("npy npz jsonl lmdb", needs_input=False, engines=False)
 @click.option(
     "--blob", "blobs", multiple=True, required=True, metavar="NAME", help="A blob of the net; may be repeated."
 )

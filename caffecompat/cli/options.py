@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from caffecompat.engines.registry import ENGINES, PRECISIONS
 from caffecompat.errors import UsageError, quoted
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -146,6 +147,35 @@ def python_option(function: F) -> F:
         expose_value=False,
         help="Run the net's Python layers: programs of their own, which see `import caffe`. Only if you trust them.",
     )(function)
+
+
+def engine_options(function: F) -> F:
+    """What runs the net: engine (None for the net itself) and precision."""
+    options = (
+        click.option(
+            "--engine",
+            type=click.Choice(["auto", *ENGINES]),
+            help="Let this engine run the net; auto: the fastest of those installed, by measuring them once.",
+        ),
+        click.option(
+            "--precision",
+            type=click.Choice(PRECISIONS),
+            default="float32",
+            show_default=True,
+            help="What the engine computes in.",
+        ),
+    )
+    return _decorate(function, options)
+
+
+def check_engine(engine: str | None, precision: str) -> None:
+    """Whether the values of `engine_options` go together.
+
+    Raises:
+        UsageError: a precision without an engine.
+    """
+    if engine is None and precision != "float32":
+        raise UsageError(f"--precision {precision} goes with --engine", hint="--engine auto takes the fastest")
 
 
 def root_option(function: F) -> F:

@@ -10,7 +10,7 @@ import click
 
 from caffecompat.cli.caffe_flags import CaffeCommand
 from caffecompat.cli.errors import tell
-from caffecompat.cli.options import net_options, python_option, reading_options
+from caffecompat.cli.options import check_engine, engine_options, net_options, python_option, reading_options
 from caffecompat.cli.progress import Progress
 from caffecompat.cli.reading import (
     device_of,
@@ -22,7 +22,10 @@ from caffecompat.cli.reading import (
 from caffecompat.errors import shown
 
 if TYPE_CHECKING:
+    import torch
+
     from caffecompat.cli.timing import Timer
+    from caffecompat.engines.registry import Precision
     from caffecompat.net import Net
 
 COLUMNS = ("layer", "type", "forward ms", "backward ms", "percent")
@@ -34,6 +37,7 @@ COLUMNS = ("layer", "type", "forward ms", "backward ms", "percent")
 @python_option
 @gpu_option
 @reading_options
+@engine_options
 @click.option(
     "--iterations", type=click.IntRange(1), default=50, show_default=True, help="How many passes are measured."
 )
@@ -41,21 +45,36 @@ COLUMNS = ("layer", "type", "forward ms", "backward ms", "percent")
     "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures here as well."
 )
 def command(
-    net: Path, weights: Path | None, gpu: str | None, iterations: int, json_file: Path | None, **options: Any
+    net: Path,
+    weights: Path | None,
+    *,
+    gpu: str | None,
+    iterations: int,
+    json_file: Path | None,
+    engine: str | None,
+    precision: Precision,
+    **options: Any,
 ) -> None:
     """Measure how long each layer of a net takes, forward and backward, in milliseconds.
 
     As `caffe time`: the means over many passes, after one that is not counted. No weights are needed. Data layers
     read; where what they name is not there, and for Input layers, made-up values of the same shapes are taken.
+
+    With --engine the whole net is measured in that engine, forward only, on made-up values, and beside it the plain
+    net; losses drop out.
     """
     from contextlib import closing
 
     from caffecompat.cli.files import keep_inputs
-    from caffecompat.cli.predict._writers import output, write_json
     from caffecompat.cli.timing import Timer, made_up
 
     keep_inputs(json_file, [net, weights])
+    check_engine(engine, precision)
     device = device_of(gpu)
+    if engine is not None:
+        result: dict[str, Any] = _engine_result(net, weights, engine, precision, iterations, device, options)
+        _give(_engine_text(result), result, json_file, net, device)
+        return
     with closing(open_reading_net(net, weights, device=device, unread=True, **options)) as made:
         fed = made_up(made)
         if fed:
@@ -69,10 +88,48 @@ def command(
                 progress.add()
         tell_skipped(made)
     result = _result(made, timer)
-    click.echo(_text(result))
+    _give(_text(result), result, json_file, net, device)
+
+
+def _give(text: str, result: dict[str, Any], json_file: Path | None, net: Path, device: torch.device) -> None:
+    from caffecompat.cli.predict._writers import output, write_json
+
+    click.echo(text)
     if json_file is not None:
         with output(json_file) as stream:
             write_json(stream, {"net": str(net), "device": str(device), **result})
+
+
+def _engine_result(
+    net: Path,
+    weights: Path | None,
+    engine: str,
+    precision: Precision,
+    iterations: int,
+    device: torch.device,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """Milliseconds of a pass of the engine and of the plain net, as JSON holds them."""
+    from contextlib import closing
+
+    from caffecompat.cli.timing_engine import measured
+    from caffecompat.errors import UsageError
+
+    if device.type != "cpu":
+        raise UsageError(f"--engine runs on the CPU, not on {device.type}", hint="leave --gpu out")
+    with closing(open_reading_net(net, weights, device=device, unread=True, **options)) as made:
+        return measured(made, engine, precision, iterations)
+
+
+def _engine_text(result: dict[str, Any]) -> str:
+    """The lines that `caffe time` ends with, of an engine."""
+    return "\n".join(
+        [
+            f"Engine: {result['engine']} ({result['precision']}, {result['threads']} threads)",
+            f"Average Forward pass: {result['forward_ms']:.6g} ms.",
+            f"Average Forward pass of the plain net: {result['plain_forward_ms']:.6g} ms.",
+        ]
+    )
 
 
 def _blob(net: Net, key: Any) -> str:

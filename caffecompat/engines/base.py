@@ -50,7 +50,7 @@ class Engine(ABC):
 
     Attributes:
         name: what a user calls it, as in `registry.ENGINES`.
-        net: the net it was made from, as it was; later changes of its parameters change nothing here.
+        net: the net it was made from. Some parameters are shared with it, so they must not change.
         precision: what it computes in.
         input_shapes: the shapes it was made for, by blob name. Others are taken too, the first time slowly.
         report: what was measured, and why this engine was chosen; None if it was named by the user.
@@ -77,6 +77,11 @@ class Engine(ABC):
     @abstractmethod
     def run(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """The outputs by blob name, of all inputs by blob name; without gradients."""
+
+    @property
+    def keywords(self) -> dict[str, str]:
+        """The keyword to feed an input by, where its name is no identifier."""
+        return {name: keyword for keyword, name in self.net.input_names.items()}
 
     @property
     def inputs(self) -> list[str]:

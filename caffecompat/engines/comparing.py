@@ -68,11 +68,7 @@ def others_of(found: Tensor, wanted: Tensor, precision: Precision) -> float:
 
 def reference(net: Net, example: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The plain net's outputs for an example."""
+    keywords = {name: keyword for keyword, name in net.input_names.items()}
     with torch.inference_mode():
-        outputs = net(**{keyword_of(net, name): value for name, value in example.items()})
+        outputs = net(**{keywords.get(name, name): value for name, value in example.items()})
     return dict(outputs)
-
-
-def keyword_of(net: Net, name: str) -> str:
-    """The keyword by which a net takes an input."""
-    return next((keyword for keyword, blob in net.input_names.items() if blob == name), name)

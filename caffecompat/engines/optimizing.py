@@ -15,10 +15,12 @@ from caffecompat.engines.choosing import choose
 from caffecompat.engines.registry import Precision, check_precision, engine_row
 from caffecompat.errors import UsageError, did_you_mean, quoted
 from caffecompat.export.comparing import random_values
+from caffecompat.export.fusing import for_inference
 from caffecompat.net import Net
 
 _log = logging.getLogger(__name__)
 AUTO = "auto"
+_EVALUATION = frozenset(("Accuracy", "DetectionEvaluate", "Silence"))
 
 
 def optimize(
@@ -64,14 +66,22 @@ def optimize(
     if threads is not None and threads < 1:
         raise UsageError(f"threads must be at least 1, got {threads}")
     row = None if engine == AUTO else engine_row(engine, precision)
-    settings = Settings(precision, _example(net, example or {}), threads or torch.get_num_threads(), calibration)
+    given = _by_blob(net, example or {})
+    net = for_inference(net) if _has_more(net) else net
+    settings = Settings(precision, _example(net, given), threads or torch.get_num_threads(), calibration)
     if row is not None:
         return row.load()(net, settings)
     return choose(net, settings, tell or _log.info, cache=cache)
 
 
-def _example(net: Net, given: Mapping[str, Tensor | np.ndarray[Any, Any]]) -> dict[str, Tensor]:
-    """All inputs by blob name: those given, and random ones.
+def _has_more(net: Net) -> bool:
+    """Whether it has layers that have no place where a net is only run."""
+    rows = [spec.row for spec in net.graph.layers]
+    return any(row.loss or (row.data and row.name != "Input") or row.name in _EVALUATION for row in rows)
+
+
+def _by_blob(net: Net, given: Mapping[str, Tensor | np.ndarray[Any, Any]]) -> dict[str, Tensor]:
+    """The inputs given, by blob name.
 
     Raises:
         UsageError: there is no input of a name.
@@ -81,6 +91,10 @@ def _example(net: Net, given: Mapping[str, Tensor | np.ndarray[Any, Any]]) -> di
         if name not in known:
             hint = did_you_mean(name, known)
             raise UsageError(f"example has {quoted(name)}, which is no input of the net", hint=hint)
-    values = {known[name]: torch.as_tensor(value).detach() for name, value in given.items()}
+    return {known[name]: torch.as_tensor(value).detach() for name, value in given.items()}
+
+
+def _example(net: Net, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All inputs: those given, and random ones."""
     random = np.random.default_rng(0)
-    return {name: values[name] if name in values else random_values(net, name, random) for name in net.inputs}
+    return {name: given[name] if name in given else random_values(net, name, random) for name in net.inputs}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.graph.spec import BlobKey, Graph, LayerSpec, Shape
+from caffecompat.layers.base import Layer
 from caffecompat.net import Env, Net
 from caffecompat.net.executor import Executor
 
@@ -140,8 +141,18 @@ def _part(net: Net, specs: Sequence[LayerSpec], outputs: Sequence[BlobKey], shap
     for spec, layer in zip(chosen, part.layers, strict=True):
         for index, blob in enumerate(net.layers[spec.index].blobs):
             if spec.param(index).owner is None:
+                _check_fits(layer, index, blob)
                 layer.set_blob(index, blob)
     return part.eval()
+
+
+def _check_fits(layer: Layer, index: int, blob: Tensor) -> None:
+    needed = tuple(layer.blobs[index].shape)
+    if needed != tuple(blob.shape):
+        raise layer.error(
+            f"inputs of these shapes ask for a {layer.blob_names[index]} of shape {needed}, it has {tuple(blob.shape)}",
+            hint="the net fixes the size of its inputs",
+        )
 
 
 def _placed(spec: LayerSpec, places: Mapping[int, int]) -> LayerSpec:

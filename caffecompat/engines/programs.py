@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -51,7 +52,7 @@ class ProgramEngine(Engine):
 
     def run(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """See `Engine.run`."""
-        with torch.inference_mode():
+        with torch.inference_mode(), _threads(self.settings.threads):
             parts, program = self._built({name: tuple(value.shape) for name, value in inputs.items()})
             return parts.finish(inputs, {} if program is None else program(inputs))
 
@@ -68,3 +69,17 @@ class ProgramEngine(Engine):
                 self._programs.popitem(last=False)
         self._programs.move_to_end(key)
         return self._programs[key]
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """So many threads for PyTorch for a while."""
+    before = torch.get_num_threads()
+    if before == count:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -16,25 +16,30 @@ from caffecompat.net import Net
 
 
 class CompileEngine(ProgramEngine):
-    """The net by inductor; needs a C++ compiler where it is made."""
+    """The net by inductor; needs a C++ compiler where it is made. Each number of images is compiled for."""
 
     name = "compile"
+    batches = False
 
     def build(self, trunk: Net, *, any_batch: bool) -> Program:
         """See `ProgramEngine.build`; compiles, which takes long."""
         half = self.precision == "bfloat16"
-        compiled = torch.compile(_Trunk(trunk), dynamic=any_batch, options={"freezing": True})
+        example = tuple(torch.zeros(trunk.blob_shapes[key]) for key in trunk.graph.inputs)
+        with _refusals(), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            traced = torch.export.export(_Trunk(trunk), example, strict=False)
+            compiled = torch.compile(traced.module(), options={"freezing": True})
 
         def program(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
             values = tuple(inputs[key.name].float() for key in trunk.graph.inputs)
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
-                found = _refused(compiled, values)
+            with _refusals(), torch.no_grad(), torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
+                found = compiled(*values)
             return {key.name: value.float() for key, value in zip(trunk.graph.outputs, found, strict=True)}
 
         # It compiles in its first pass.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program({key.name: torch.zeros(trunk.blob_shapes[key]) for key in trunk.graph.inputs})
+            program(dict(zip((key.name for key in trunk.graph.inputs), example, strict=True)))
         return program
 
 
@@ -52,9 +57,10 @@ class _Trunk(nn.Module):
         return tuple(env[key] for key in graph.outputs)
 
 
-def _refused(compiled: Callable[..., tuple[Tensor, ...]], values: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+@contextmanager
+def _refusals() -> Iterator[None]:
     try:
-        return compiled(*values)
+        yield
     except CaffeCompatError:
         raise
     except Exception as error:

@@ -59,6 +59,16 @@ def fuse(net: Net, *, verify: bool = True, tell: Callable[[str], None] | None = 
     return made
 
 
+def for_inference(net: Net) -> Net:
+    """The net without data layers, losses and evaluation, as `fuse` takes it, and nothing else changed.
+
+    Raises:
+        UnsupportedError: two layers with parameters have one name.
+    """
+    graph, blobs, _ = _ready(net)
+    return _built(net, graph, blobs)
+
+
 def _ready(net: Net) -> tuple[Graph, Blobs, list[str]]:
     """The net as it computes in evaluation, whatever its phase, without data layers, losses and evaluation."""
     message = net_message(net)

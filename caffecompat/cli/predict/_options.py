@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from caffecompat.cli.options import net_argument, net_options, preprocessing_options, python_option
+from caffecompat.cli.options import engine_options, net_argument, net_options, preprocessing_options, python_option
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SIZE = re.compile(r"(\d{1,6})(?:[xX,](\d{1,6}))?")
@@ -25,18 +25,19 @@ def size(context: click.Context, option: click.Parameter, value: str | None) -> 
     return int(match[1]), int(match[2] or match[1])
 
 
-def picture_command(formats: str, *, needs_input: bool = True) -> Callable[[F], F]:
+def picture_command(formats: str, *, needs_input: bool = True, engines: bool = True) -> Callable[[F], F]:
     """The arguments NET and INPUTS and the options of a command on pictures.
 
     Args:
         formats: what it writes, as "table jsonl".
         needs_input: it takes one INPUT at least.
+        engines: an engine may run the net.
     """
 
     def decorate(function: F) -> F:
         for option in reversed(_options(formats.split())):
             function = option(function)
-        function = running_options(function)
+        function = running_options(engine_options(function) if engines else function)
         function = net_options(preprocessing_options(python_option(function)))
         metavar = "INPUT..." if needs_input else "[INPUT]..."
         path = click.Path(path_type=Path)

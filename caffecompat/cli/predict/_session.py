@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,11 +15,16 @@ import torch
 from caffecompat.cli.errors import tell
 from caffecompat.cli.files import keep_inputs
 from caffecompat.cli.opening import GivenShapes, open_net
+from caffecompat.cli.options import check_engine
 from caffecompat.cli.progress import Progress
 from caffecompat.data.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Item, count_items, find_files, read_items
 from caffecompat.data.preprocessing import Floats, Preprocessing
 from caffecompat.errors import CaffeCompatError, FormatError, UsageError
 from caffecompat.net import Net
+
+if TYPE_CHECKING:
+    from caffecompat.cli.predict._engine import LateEngine
+    from caffecompat.engines.registry import Precision
 
 Arrays = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
@@ -32,14 +37,19 @@ class Session:
         net: the net, on `device`.
         preprocessing: how pictures become its input.
         device: where it runs.
+        engine: what runs the net, if not the net itself.
     """
 
     net: Net
     preprocessing: Preprocessing
     device: torch.device
+    engine: LateEngine | None = None
 
     def forward(self, **inputs: np.ndarray[Any, np.dtype[Any]]) -> Arrays:
         """The outputs, and the blobs that `net.keep` names, of one pass, as arrays on the CPU."""
+        if self.engine is not None:
+            found = self.engine({name: torch.from_numpy(array) for name, array in inputs.items()})
+            return {name: blob.numpy() for name, blob in found.items()}
         names = {name: escaped for escaped, name in self.net.input_names.items()}
         fed = {names.get(name, name): torch.from_numpy(array).to(self.device) for name, array in inputs.items()}
         with torch.inference_mode():
@@ -65,6 +75,8 @@ def open_session(
     size: tuple[int, int] | None,
     resize: str | None,
     interpolation: str | None,
+    engine: str | None = None,
+    precision: Precision = "float32",
     **rules: Any,
 ) -> Session:
     """A net and its preprocessing from what the command line says; what was substituted is told on stderr.
@@ -82,6 +94,8 @@ def open_session(
         size: what pictures are resized to.
         resize: the rule.
         interpolation: the method.
+        engine: what runs the net; None for the net itself.
+        precision: what the engine computes in.
         rules: phase, level, stages, dialect and ignore_fields.
 
     Raises:
@@ -90,13 +104,22 @@ def open_session(
     """
     if weights is None and not random_weights:
         raise UsageError("no weights: give --weights FILE", hint="--random-weights takes what the net's fillers give")
+    check_engine(engine, precision)
     target = device_named(device)
     preparing = {"mean": mean, "scale": scale, "channels": channels, "labels": labels}
     resizing = {"size": size, "resize": resize, "interpolation": interpolation}
     opened = open_net(prototxt, weights, input_shapes, rules, {**preparing, **resizing})
     for note in opened.notes:
         tell(note)
-    return Session(opened.net.to(target), opened.preprocessing, target)
+    net = opened.net.to(target)
+    runner = None if engine is None else _late_engine(net, engine, precision, target)
+    return Session(net, opened.preprocessing, target, runner)
+
+
+def _late_engine(net: Net, name: str, precision: Precision, device: torch.device) -> LateEngine:
+    from caffecompat.cli.predict._engine import LateEngine
+
+    return LateEngine(net, name, precision, device)
 
 
 def start(

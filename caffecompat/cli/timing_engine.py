@@ -1,0 +1,56 @@
+"""How long a pass of a net takes in an engine, beside the plain net."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from caffecompat.cli.errors import tell
+from caffecompat.cli.progress import Progress
+from caffecompat.cli.timing import made_up
+from caffecompat.engines import optimize
+from caffecompat.engines.registry import Precision
+from caffecompat.net import Net
+
+
+def measured(net: Net, engine: str, precision: Precision, iterations: int) -> dict[str, Any]:
+    """Milliseconds of a pass, the mean of many after one that is not counted, the two taking turns.
+
+    Args:
+        net: the net.
+        engine: its name, or "auto".
+        precision: what it computes in.
+        iterations: how many passes.
+
+    Raises:
+        CaffeCompatError: the engine cannot be made.
+    """
+    fed = {key.name: value for key, value in made_up(net).items()}
+    made = optimize(net.eval(), engine, precision, example=fed, tell=tell)
+    inputs = {name: value for name, value in fed.items() if name in made.inputs}
+    plain = {made.keywords.get(name, name): value for name, value in inputs.items()}
+    calls: dict[str, Callable[[], object]] = {
+        "forward_ms": lambda: made.run(dict(inputs)),
+        "plain_forward_ms": lambda: made.net(**plain),
+    }
+    sums = dict.fromkeys(calls, 0.0)
+    with torch.inference_mode(), Progress(iterations, "passes") as progress:
+        for call in calls.values():
+            call()
+        for _ in range(iterations):
+            for name, call in calls.items():
+                start = time.perf_counter()
+                call()
+                sums[name] += time.perf_counter() - start
+            progress.add()
+    figures = {name: total * 1000 / iterations for name, total in sums.items()}
+    return {
+        "engine": made.name,
+        "precision": made.precision,
+        "threads": torch.get_num_threads(),
+        "iterations": iterations,
+        **figures,
+    }

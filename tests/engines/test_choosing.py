@@ -1,0 +1,166 @@
+"""Engine "auto": which is taken, why not the others, and what is kept on disk."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+
+import pytest
+import torch
+
+from caffecompat.engines import choosing, optimize
+from caffecompat.engines.caching import folder
+from caffecompat.engines.comparing import apart
+from caffecompat.engines.registry import ENGINES, EngineRow
+from caffecompat.engines.torch_eager import TorchEngine
+from caffecompat.errors import UnsupportedError
+from tests.engines.engine_nets import classifier, detector, pictures
+
+HERE = "tests.engines.test_choosing"
+
+
+class Slow(TorchEngine):
+    name = "slow"
+
+    def run(self, inputs):
+        time.sleep(0.03)
+        return super().run(inputs)
+
+
+class Inexact(TorchEngine):
+    name = "inexact"
+
+    def run(self, inputs):
+        return {name: value * 1.001 for name, value in super().run(inputs).items()}
+
+
+class Broken(TorchEngine):
+    name = "broken"
+
+    def __init__(self, net, settings):
+        raise ValueError("it does not start")
+
+
+@pytest.fixture
+def engines(monkeypatch):
+    """Engines of known behaviour in the place of the real ones; those that are made are listed."""
+    made = []
+    monkeypatch.setattr(choosing, "SECONDS", 0.05)
+
+    def put(*classes):
+        for name in list(ENGINES):
+            monkeypatch.delitem(ENGINES, name)
+        for cls in classes:
+            row = EngineRow(cls.name, f"{HERE}:{cls.__name__}", ("float32",))
+            monkeypatch.setattr(EngineRow, "load", lambda row: made.append(row.name) or known[row.name])
+            monkeypatch.setitem(ENGINES, cls.name, row)
+        return made
+
+    known = {cls.name: cls for cls in (Slow, Inexact, Broken, TorchEngine)}
+    return put
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("CAFFECOMPAT_CACHE", str(tmp_path / "kept"))
+    return tmp_path / "kept"
+
+
+def test_the_fastest_that_is_right_is_taken(engines, cache):
+    engines(Slow, Inexact, Broken, TorchEngine)
+    told = []
+    engine = optimize(classifier(), tell=told.append)
+    assert engine.name == "torch"
+    report = engine.report
+    assert (report.chosen, report.cached) == ("torch", False)
+    slow, inexact, broken, torch_trial = report.trials
+    assert slow.milliseconds > 25 > torch_trial.milliseconds
+    assert inexact.fault == "its outputs are not the net's"
+    assert inexact.difference == pytest.approx(10, rel=0.1)
+    assert inexact.milliseconds is None
+    assert "it does not start" in broken.fault
+    assert told[-1] == str(report)
+    assert "slow: 3" in told[-1]
+
+
+def test_none_is_right(engines, cache):
+    engines(Inexact, Broken)
+    with pytest.raises(UnsupportedError, match=r"float32: inexact: its outputs are not the net's; broken: .*start"):
+        optimize(classifier())
+
+
+def test_the_choice_is_kept(engines, cache):
+    made = engines(Slow, TorchEngine)
+    optimize(classifier())
+    assert made == ["slow", "torch"]
+    again = optimize(classifier())
+    assert made == ["slow", "torch", "torch"]
+    assert again.report.cached
+    assert again.report.trials[0].milliseconds > 25
+    optimize(classifier(), example={"data": pictures(3, 3, 21, 18)})
+    other = classifier()
+    with torch.no_grad():
+        other.layer("fc").bias[0] += 1
+    optimize(other)
+    optimize(classifier(), threads=torch.get_num_threads() + 1)
+    assert made[3:] == ["slow", "torch"] * 3
+    assert len(list(cache.iterdir())) == 4
+
+
+def test_without_a_cache(engines, cache):
+    made = engines(TorchEngine)
+    for _ in range(2):
+        optimize(classifier(), cache=False)
+    assert made == ["torch", "torch"]
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"[1, 2", b"[]", b'{"chosen": "torch"}', b"\xff" * 100, b" " * (1 << 17)])
+def test_a_spoilt_file_is_written_anew(content, engines, cache):
+    made = engines(TorchEngine)
+    optimize(classifier())
+    (path,) = cache.iterdir()
+    path.write_bytes(content)
+    assert not optimize(classifier()).report.cached
+    assert made == ["torch"] * 2
+    assert json.loads(path.read_bytes())["chosen"] == "torch"
+
+
+def test_a_kept_engine_that_is_gone_or_breaks(engines, cache):
+    made = engines(Slow, TorchEngine)
+    optimize(classifier())
+    (path,) = cache.iterdir()
+    for name in ("other", "slow"):
+        path.write_bytes(path.read_bytes().replace(b'"chosen": "torch"', f'"chosen": "{name}"'.encode()))
+        engine = optimize(classifier())
+        assert engine.name == ("torch" if name == "other" else "slow")
+    assert made == ["slow", "torch"] * 2 + ["slow"]
+
+
+def test_a_folder_that_cannot_be_written(engines, cache, caplog):
+    engines(TorchEngine)
+    cache.write_bytes(b"a file")
+    with caplog.at_level(logging.WARNING):
+        assert optimize(classifier()).name == "torch"
+    assert "cannot be kept" in caplog.text
+
+
+def test_where_choices_lie(monkeypatch, tmp_path):
+    monkeypatch.delenv("CAFFECOMPAT_CACHE", raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert folder() == tmp_path / "caffecompat" / "engines"
+
+
+def test_detections_are_compared_one_by_one():
+    net = detector()
+    with torch.no_grad():
+        wanted = {name: value.detach() for name, value in net(data=pictures()).items()}
+    rows = wanted["found"]
+    assert apart(net, {"found": rows.flip(2)}, wanted, "float32") == 0
+    shifted = rows.clone()
+    shifted[0, 0, 0, 3] += 0.01 * max(1, shifted[0, 0, 0, 3].abs())
+    assert apart(net, {"found": shifted}, wanted, "float32") > 1
+    assert apart(net, {"found": rows[:, :, 1:]}, wanted, "float32") > 0
+    assert apart(net, {}, wanted, "float32") == float("inf")
