@@ -12,14 +12,6 @@ from caffecompat.formats import atomic_write, write_text
 from caffecompat.schema import caffe_pb2
 from caffecompat.zoo.model import Asked, Model, Nets
 
-# How an attribute of `Asked` is asked for.
-OPTIONS = {
-    "labels": "--labels",
-    "test_labels": "--test-labels",
-    "mean": "--mean",
-    "label_map": "--label-map",
-    "name_sizes": "--name-sizes",
-}
 _TESTS = ("test_iter", "test_interval", "test_initialization", "eval_type", "ap_version")
 
 
@@ -52,11 +44,14 @@ def ask(
         raise _unknown(model, "variant", variant, model.variants)
     for name, value in files.items():
         if value is not None and name not in model.files:
-            known = [OPTIONS[own] for own in model.files]
+            known = [_option(own) for own in model.files]
             raise UsageError(
-                f"{model.name} has no {OPTIONS[name]}",
+                f"{model.name} has no {_option(name)}",
                 hint=f"it has {' and '.join(known)}" if known else "--data and --test-data name its data",
             )
+    for name, value in (("data", data), ("test_data", test_data), *files.items()):
+        if value == "":
+            raise UsageError(f"expected a path for {_option(name)}, got an empty one")
     if "labels" in model.files:
         _expect_lists("--data", data, "--labels", files.get("labels"))
         _expect_lists("--test-data", test_data, "--test-labels", files.get("test_labels"))
@@ -66,6 +61,11 @@ def ask(
         raise UsageError(f"{model.name} can have {model.min_classes} to {model.max_classes:,} classes, got {count}")
     standard = variant or (model.variants[0] if model.variants else "")
     return Asked(chosen, count, standard, data, test_data, **files)
+
+
+def _option(name: str) -> str:
+    """How an attribute of `Asked` is asked for."""
+    return f"--{name.replace('_', '-')}"
 
 
 def _unknown(model: Model, what: str, given: str, known: Iterable[str]) -> UsageError:

@@ -36,6 +36,12 @@ class TestWhatIsAsked:
         refused("lenet", "lenet has no --labels", labels="list.txt")
         refused("alexnet", "alexnet has no --label-map\n.*it has --mean", label_map="map.prototxt")
 
+    def test_paths(self):
+        refused("lenet", "expected a path for --data, got an empty one", data="")
+        refused("ssd300", "expected a path for --label-map, got an empty one", label_map="")
+        with pytest.raises(CaffeCompatError, match="source"):
+            made("lenet", data="\udcff")
+
 
 class TestData:
     def test_both(self):
