@@ -57,7 +57,7 @@ def _block(net: NetSpec, bottom: str, name: str, channels: int, width: int, stri
 
 def _build(variant: str, asked: Asked) -> Nets:
     return nets_of(
-        f"RepVGG_{variant.upper()}",
+        f"RepVGG_{variant.capitalize()}",
         partial(_body, variant),
         asked,
         (
@@ -74,7 +74,7 @@ def _build(variant: str, asked: Asked) -> Nets:
 MODELS = tuple(
     Model(
         f"repvgg-{variant}",
-        f"RepVGG-{variant.upper()}",
+        f"RepVGG-{variant.capitalize()}",
         "Ding et al. 2021",
         partial(_build, variant),
         {"imagenet": 1000},

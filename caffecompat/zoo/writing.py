@@ -170,7 +170,6 @@ def write(model: Model, nets: Nets, folder: str | os.PathLike[str], replacing: b
         CaffeCompatError: they cannot be written.
     """
     target = Path(folder)
-    _prepare(target, replacing)
     solver = caffe_pb2.SolverParameter()
     solver.CopyFrom(nets.solver)
     try:
@@ -184,6 +183,7 @@ def write(model: Model, nets: Nets, folder: str | os.PathLike[str], replacing: b
         solver.snapshot_prefix = _posix(target / nets.prefix)
     except UnicodeError as error:
         raise UsageError(f"expected a folder with a name in UTF-8, got {quoted(str(folder))}") from error
+    _prepare(target, replacing)
     paths = []
     for name, message in (*nets.nets.items(), ("solver", solver)):
         paths.append(target / f"{name}.prototxt")

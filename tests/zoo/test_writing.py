@@ -116,6 +116,9 @@ class TestWriting:
         assert (tmp_path / "mine.txt").read_text() == "mine"
 
     def test_no_folder(self, tmp_path):
+        with pytest.raises(UsageError, match="expected a folder with a name in UTF-8"):
+            self.written("lenet", tmp_path / "\udcff")
+        assert not list(tmp_path.iterdir())
         (tmp_path / "file").write_text("")
         with pytest.raises(UsageError, match="expected a folder, got the file"):
             self.written("lenet", tmp_path / "file")
