@@ -7,7 +7,7 @@ and published nets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from caffecompat.netspec import NetSpec
@@ -135,7 +135,7 @@ def _context(net: NetSpec, bottom: str, classes: int, layers: int, large: bool) 
 
 @dataclass(frozen=True)
 class _Kind:
-    """Which modules a net has; `large`: the large context module."""
+    """Which modules a net has; `large`: with the large context module, or made for it."""
 
     frontend: bool = True
     context: bool = True
@@ -211,7 +211,7 @@ def _deploy(kind: _Kind, dataset: _Dataset, classes: int) -> caffe_pb2.NetParame
 def _named(kind: _Kind, dataset: str) -> tuple[str, str | None, str]:
     """The name of a net, what it starts from, and what is to be said of that."""
     size = "_large" if kind.large else ""
-    frontend, context = f"dilation_frontend_{dataset}", f"dilation_context{size}_{dataset}"
+    frontend, context = f"dilation_frontend{size}_{dataset}", f"dilation_context{size}_{dataset}"
     if not kind.context:
         return (
             frontend,
@@ -229,12 +229,14 @@ def _named(kind: _Kind, dataset: str) -> tuple[str, str | None, str]:
     return (
         f"dilation_joint{size}_{dataset}",
         ",".join(trained),
-        f"{trained[0]} and {trained[1]} stand for the trained modules",
+        f"{trained[0]} and {trained[1]} stand for the trained modules"
+        + (", of dilation-frontend --variant large and dilation-context-large" if kind.large else ""),
     )
 
 
 def _build(kind: _Kind, asked: Asked) -> Nets:
     dataset = _DATASETS[asked.dataset]
+    kind = replace(kind, large=kind.large or asked.variant == "large")
     name, weights, note = _named(kind, asked.dataset)
     return Nets(
         {
@@ -282,6 +284,8 @@ MODELS = tuple(
         {dataset: _DATASETS[dataset].classes for dataset in datasets},
         max_classes=MAX_CLASSES,
         min_classes=2,
+        # Made for the large context module, its last layer is called as in the published net of both.
+        variants=("basic", "large") if name == "frontend" else (),
         files=("labels", "test_labels"),
     )
     for name, (kind, summary, datasets) in _KINDS.items()

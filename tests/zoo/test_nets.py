@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import pytest
 import torch
 
 import caffecompat
+from caffecompat.export.recipes import list_recipes
 from caffecompat.zoo import MODELS
 from tests.zoo.made import built, costs, made, multiply_adds, parameters, shape
 
@@ -130,6 +132,36 @@ def test_what_context_modules_see(name, dataset, sees):
     net = built(made(name, dataset=dataset).nets["deploy"], "TEST")
     assert {cost.receptive_field for cost in costs(net) if cost.spec.name.endswith("_final")} == {(sees, sees)}
     assert shape(net, "prob") == shape(net, "data")
+
+
+@pytest.mark.parametrize(
+    ("joint", "modules"),
+    [
+        ("dilation-joint", [("dilation-frontend", "basic"), ("dilation-context", None)]),
+        ("dilation-joint-large", [("dilation-frontend", "large"), ("dilation-context-large", None)]),
+    ],
+)
+def test_modules_go_into_the_joint_net_by_their_names(joint, modules):
+    """Every layer of weights of both modules, and no other, is in the net of both."""
+
+    def weights(name, variant=None):
+        net = built(made(name, variant=variant).nets["train"], "TRAIN")
+        return {layer.spec.name: [blob.shape for blob in layer.blobs] for layer in net.layers if layer.blobs}
+
+    parts = [weights(*module) for module in modules]
+    assert weights(joint) == parts[0] | parts[1]
+
+
+def test_recipes_that_notes_name():
+    names = {recipe.name for recipe in list_recipes()}
+    found = {
+        name
+        for model in MODELS.values()
+        for note in made(model.name).notes
+        for name in re.findall(r"--recipe (\w+)", note)
+    }
+    assert found == {"vgg_reduced", "vgg_to_frontend", "fc_to_conv"}
+    assert found <= names
 
 
 @pytest.mark.parametrize("name", ["dilation-context", "dilation-context-large"])
