@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 
 from onnx import ModelProto
 
@@ -30,9 +29,9 @@ def trunk_model(trunk: Net, settings: Settings, *, any_batch: bool = False) -> M
         CaffeCompatError: calibration fails.
     """
     if settings.precision == "int8":
-        quantizing = import_module("caffecompat.engines.quantizing")
-        model: ModelProto = quantizing.quantized_model(trunk, settings, any_batch=any_batch)
-        return model
+        from caffecompat.engines.quantizing import quantized_model
+
+        return quantized_model(trunk, settings, any_batch=any_batch)
     return float_model(trunk, any_batch=any_batch)
 
 
