@@ -15,6 +15,7 @@ from caffecompat.errors import CaffeCompatError, CaffeCompatWarning
 
 if TYPE_CHECKING:
     from caffecompat.engines.optimizing import optimize
+    from caffecompat.export.from_torch.converting import from_torch
     from caffecompat.export.fusing import fuse
     from caffecompat.layers.base import Layer
     from caffecompat.layers.plugins import layer
@@ -29,6 +30,7 @@ __all__ = [
     "Net",
     "Solver",
     "__version__",
+    "from_torch",
     "fuse",
     "layer",
     "load",
@@ -39,6 +41,7 @@ _MODULES = {
     "Layer": "caffecompat.layers.base",
     "Net": "caffecompat.net",
     "Solver": "caffecompat.solver",
+    "from_torch": "caffecompat.export.from_torch.converting",
     "fuse": "caffecompat.export.fusing",
     "layer": "caffecompat.layers.plugins",
     "load": "caffecompat.net",

@@ -45,13 +45,26 @@ def rebuild(net: Net, message: caffe_pb2.NetParameter, blobs: Blobs, phase: Phas
     """
     old = net.graph
     graph = build_graph(Parsed(message, file=old.file), phase or old.phase, dialect=old.dialect, root=old.root)
-    rebuilt = Net(graph)
+    return _assigned(Net(graph), blobs).train(net.training)
+
+
+def make_net(message: caffe_pb2.NetParameter, blobs: Blobs) -> Net:
+    """A net of phase TEST from a NetParameter and blobs; layers of which `blobs` has nothing start from their fillers.
+
+    Raises:
+        CaffeCompatError: the layers make no net, or the blobs do not fit them.
+    """
+    return _assigned(Net(build_graph(Parsed(message), "TEST")), blobs)
+
+
+def _assigned(net: Net, blobs: Blobs) -> Net:
+    """The net with these blobs by name, and with fillers for the rest."""
     layers = tuple(
         LayerWeights(name, "", tuple(WeightBlob(np.asarray(blob, np.float32, order="C")) for blob in theirs))
         for name, theirs in blobs.items()
     )
-    unused = rebuilt.copy_from(Weights(layers)).unused
+    unused = net.copy_from(Weights(layers)).unused
     if unused:
         raise WeightsError(f"there are blobs for layers that the new net lacks: {', '.join(unused)}")
-    rebuilt.fill()
-    return rebuilt.train(net.training)
+    net.fill()
+    return net
