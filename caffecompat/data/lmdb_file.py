@@ -178,6 +178,14 @@ class LmdbCursor:
         Raises:
             FormatError: the database is damaged.
         """
+        return self._file.record(*self.place(position))
+
+    def place(self, position: int) -> tuple[int, int]:
+        """Where the record of a position, from 0, lies: its page's start, and its node in it; `record` reads it.
+
+        Raises:
+            FormatError: the database is damaged.
+        """
         if position < self._first:
             self._rewind()
         try:
@@ -186,7 +194,7 @@ class LmdbCursor:
         except FormatError:
             self._rewind()
             raise
-        return self._file.record(self._start, self._leaf[position - self._first])
+        return self._start, self._leaf[position - self._first]
 
     def _rewind(self) -> None:
         self._first, self._start = 0, 0

@@ -30,6 +30,8 @@ def layer(
     tops: Count = 1,
     same_number: bool = False,
     loss: bool = False,
+    data: bool = False,
+    also: tuple[str, ...] = (),
 ) -> Callable[[L], L]:
     """Register a layer type of your own: a class decorator for subclasses of `caffecompat.Layer`.
 
@@ -44,6 +46,8 @@ def layer(
         same_number: it makes as many tops as it takes bottoms.
         loss: its first top is a loss, of weight 1 unless the prototxt says otherwise, and is added where the
             prototxt names none.
+        data: its tops come from outside the net; the class is a subclass of `caffecompat.layers.data.DataLayer`.
+        also: further fields of LayerParameter that it reads, such as "transform_param".
 
     The same class may register again, as when a notebook's cell runs twice, with the same parameters.
 
@@ -52,8 +56,11 @@ def layer(
     """
     if not names or not all(isinstance(name, str) and name for name in names):
         raise SchemaError(f"expected the names of layer types, got {quoted(names)}", hint='@layer("MyType")')
-    params = (*((param,) if param else ()), *(("loss_param",) if loss else ()))
-    rows = [LayerType(name, params, _range(bottoms), _range(tops), same_number, loss) for name in names]
+    missing = [field for field in also if not field_exists(field)]
+    if missing:
+        raise SchemaError(f"there is no field {quoted(missing[0])}", hint="also= names fields that are there")
+    params = (*((param,) if param else ()), *also, *(("loss_param",) if loss else ()))
+    rows = [LayerType(name, params, _range(bottoms), _range(tops), same_number, loss, data) for name in names]
 
     def register(cls: L) -> L:
         if not (isinstance(cls, type) and issubclass(cls, base.Layer)):

@@ -19,7 +19,7 @@ from caffecompat.layers.base import Layer, Shape, layer
 State = tuple[Tensor, ...]
 
 
-def _lstm_step(cell: Tensor, gates: Tensor, cont: Tensor) -> tuple[Tensor, Tensor]:
+def lstm_step(cell: Tensor, gates: Tensor, cont: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
     """The next cell and hidden values; gates are input, forget, output and the new values, one after the other."""
     enter, forget, leave, new = gates.chunk(4, -1)
     cell = cont * torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(new)
@@ -40,7 +40,7 @@ class LSTMUnit(Layer):
         return cell, cell
 
     def forward(self, cell: Tensor, gates: Tensor, cont: Tensor) -> tuple[Tensor, Tensor]:
-        return _lstm_step(cell, gates, cont.unsqueeze(-1))
+        return lstm_step(cell, gates, cont.unsqueeze(-1))
 
 
 class Recurrent(Layer):
@@ -138,7 +138,7 @@ class LSTM(Recurrent):
     gates = 4
 
     def step(self, gates: Tensor, state: State, cont: Tensor) -> tuple[Tensor, State]:
-        cell, hidden = _lstm_step(state[1], gates, cont)
+        cell, hidden = lstm_step(state[1], gates, cont)
         return hidden, (hidden, cell)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import message_factory
@@ -34,6 +35,15 @@ _LAYER = caffe_pb2.LayerParameter.DESCRIPTOR
 _FIELDS: dict[str, FieldDescriptor] = {}
 # The module that registered a type.
 MODULES: dict[str, str] = {}
+# The plug-ins that come with the package: their types, each with the module that registers it when the type is met.
+BUILT_IN = {
+    "EpisodeData": "caffecompat.layers.matching_data",
+    "Matching": "caffecompat.layers.matching",
+    "MatchingLoss": "caffecompat.layers.matching",
+    "QueryContext": "caffecompat.layers.matching_context",
+    "SentenceData": "caffecompat.layers.matching_data",
+    "SupportContext": "caffecompat.layers.matching_context",
+}
 _TOP = caffe_pb2.DESCRIPTOR.package
 
 Defined = dict[str, DescriptorProto | EnumDescriptorProto]
@@ -188,13 +198,16 @@ def _of_the_schema(field: FieldDescriptorProto) -> str:
 
 
 def load_entry_point(type_: str) -> bool:
-    """Import the module that an installed package names for a layer type, if one does.
+    """Import the module that brings a layer type: one of this package's own, or that which an installed package names.
 
     The group of entry points is `caffecompat.layers`; an entry point's name is the layer type, its value the module.
 
     Raises:
         CaffeCompatError: the module cannot be imported.
     """
+    if type_ in BUILT_IN:
+        import_module(BUILT_IN[type_])
+        return True
     import importlib.metadata
 
     found = [point for point in importlib.metadata.entry_points(group=GROUP) if point.name == type_]

@@ -17,14 +17,15 @@ from caffecompat.layers import registered
 from caffecompat.layers.base import meanings_of
 from caffecompat.layers.neurons import ReLU
 from caffecompat.schema import LAYER_TYPES
+from caffecompat.schema.plugins import BUILT_IN
 from tests.export.onnx_cases import assert_same, inputs_of, net_of, run_model, run_net
 from tests.layers.type_cases import CASES, Case, fixed, of
 
-# Losses and evaluation drop out of a net before; an average over bins and a file have no operators.
+# Losses and evaluation drop out of a net before; an average over bins, a file and plug-ins have none.
 WITHOUT = {
     "Accuracy", "CenterLoss", "ContrastiveLoss", "DetectionEvaluate", "EuclideanLoss", "HDF5Output", "HingeLoss",
     "InfogainLoss", "MultiBoxLoss", "MultinomialLogisticLoss", "PSROIPooling", "SigmoidCrossEntropyLoss",
-    "SmoothL1Loss", "SoftmaxWithLoss",
+    "SmoothL1Loss", "SoftmaxWithLoss", *BUILT_IN,
 }  # fmt: skip
 IMAGE = of(2, 3, 5, 4)
 DETECTION = (of(1, 18, 4, 5), of(1, 36, 4, 5), fixed((1, 3), 64, 80, 1.5))

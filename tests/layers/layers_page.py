@@ -33,6 +33,7 @@ from caffecompat.graph import Graph, build_graph
 from caffecompat.graph.spec import LayerSpec
 from caffecompat.layers import build, registered
 from caffecompat.schema import LAYER_TYPES, caffe_pb2
+from caffecompat.schema.plugins import parameters
 from tests.layers import golden
 from tests.layers.test_gradients import NOT_DIFFERENTIABLE
 from tests.layers.type_cases import CASES, Case
@@ -57,6 +58,7 @@ in runs, not claimed. What all layers have is not listed: `name`, `bottom`, `top
 # A data layer by itself, where it needs more than its type.
 SOURCES = {
     "DummyData": "dummy_data_param { shape { dim: 2 } }",
+    "EpisodeData": "episode_data_param { ways: 2 queries: 1 }",
     "MemoryData": "memory_data_param { batch_size: 1 channels: 3 height: 8 width: 8 }",
     "ImageLabelData": "image_label_data_param { batch_size: 1 }",
 }
@@ -92,6 +94,21 @@ class WatchedLayer:
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.message, name)
         return Watched(value, name, self.read) if name in self.params else value
+
+    @property
+    def Extensions(self) -> WatchedExtensions:  # noqa: N802
+        """Those of plug-ins."""
+        return WatchedExtensions(self)
+
+
+@dataclass(frozen=True)
+class WatchedExtensions:
+    """What plug-ins added to a watched layer."""
+
+    layer: WatchedLayer
+
+    def __getitem__(self, extension: FieldDescriptor) -> Watched:
+        return Watched(self.layer.message.Extensions[extension], extension.name, self.layer.read)
 
 
 def watched(spec: LayerSpec, read: Read) -> LayerSpec:
@@ -160,11 +177,11 @@ def watch_sources(read: Read) -> None:
 def changes(spec: LayerSpec, read: set[tuple[str, str]]) -> Iterator[caffe_pb2.LayerParameter]:
     """The layer's message once for each field that is not read, and each value worth a try."""
     for param in spec.row.params:
-        for name, field in getattr(caffe_pb2.LayerParameter(), param).DESCRIPTOR.fields_by_name.items():
+        for name, field in parameters(caffe_pb2.LayerParameter(), param).DESCRIPTOR.fields_by_name.items():
             for value in values(field) if (param, name) not in read else ():
                 message = caffe_pb2.LayerParameter()
                 message.CopyFrom(spec.message)
-                target = getattr(message, param)
+                target = parameters(message, param)
                 if field.message_type is not None:
                     inner = getattr(target, name)
                     _ = inner.add() if fields_of(target.DESCRIPTOR)[name].repeated else inner.SetInParent()
@@ -227,7 +244,7 @@ def line(type_: str, read: set[tuple[str, str]], count: int, exports: bool) -> s
     old = ", ".join(f"`{name}`" for name in (row.v1, row.v0) if name)
     fields, passed_over = [], []
     for param in row.params:
-        message = getattr(caffe_pb2.LayerParameter(), param)
+        message = parameters(caffe_pb2.LayerParameter(), param)
         names = [name for name in message.DESCRIPTOR.fields_by_name if (param, name) in read]
         if names:
             fields.append(f"`{param}`: {', '.join(names)}")

@@ -6,13 +6,19 @@ A type of the registry without a case fails the suite; so does a meaning of a ty
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from caffecompat.layers import Layer, Shape
+from caffecompat.schema.plugins import BUILT_IN
 from tests.layers.single import single
+
+# The registry has these when a net has one of their types: here it is to have all.
+for _module in set(BUILT_IN.values()):
+    import_module(_module)
 
 
 @dataclass(frozen=True)
@@ -297,6 +303,19 @@ def _boxes_and_answers() -> list[Case]:
     ]
 
 
+def _matching() -> list[Case]:
+    sizes, context = "matching_param { ways: 3 episodes: 2 }", "full_context_param { episodes: 2 steps: 3 }"
+    support, classes = of(6, 4), fixed((6,), 0, 2, 1, 1, 0, 2)
+    queries, asked = of(4, 4), fixed((4,), 2, 0, 1, 1)
+    return [
+        Case("Matching", sizes, (queries, support, classes)),
+        Case("MatchingLoss", sizes, (queries, support, classes, asked)),
+        Case("MatchingLoss", sizes, (of(4, 2, 2), of(6, 2, 2), classes, asked), tops=2),
+        Case("QueryContext", context, (queries, support)),
+        Case("SupportContext", context, (support,)),
+    ]
+
+
 CASES = [
     *_neurons(),
     *_losses(),
@@ -305,4 +324,5 @@ CASES = [
     *_shaping(),
     *_learning(),
     *_boxes_and_answers(),
+    *_matching(),
 ]

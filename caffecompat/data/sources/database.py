@@ -55,7 +55,7 @@ class DatabaseSource(Source):
     def __init__(self, spec: LayerSpec, reading: Reading) -> None:
         super().__init__(spec, reading)
         param = spec.message.data_param
-        self._batch_size = checked_batch_size(spec, param.batch_size)
+        self._batch_size = self._items_of_a_batch()
         if param.rand_skip:
             self._warn("rand_skip is ignored, as in Caffe: each process reads records of its own")
         if DIALECTS[spec.dialect].reader_draws:
@@ -71,6 +71,14 @@ class DatabaseSource(Source):
         self._at = 0
         self._pool = Pool(reading.workers + AHEAD)
         self._database = self._open()
+
+    def _items_of_a_batch(self) -> int:
+        """How many items a batch has.
+
+        Raises:
+            CaffeCompatError: the prototxt does not say it.
+        """
+        return checked_batch_size(self.spec, self.spec.message.data_param.batch_size)
 
     def _open(self) -> Database:
         param = self.spec.message.data_param
