@@ -85,7 +85,8 @@ def _packed(layer: Convolution, weight: Tensor, bias: Tensor | None, bottom: Sha
         return found
 
     try:
-        call(torch.zeros(bottom, dtype=weight.dtype))
+        # Whether this processor computes it shows on the smallest input.
+        call(torch.zeros(1, bottom[1], *window.extent, dtype=weight.dtype))
     except RuntimeError:
         return None
     return call

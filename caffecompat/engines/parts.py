@@ -6,12 +6,14 @@ which is faster than the same written as operators of ONNX, and does what they c
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from caffecompat.errors import CaffeCompatWarning
 from caffecompat.graph.spec import BlobKey, Graph, LayerSpec, Shape
 from caffecompat.layers.base import Layer
 from caffecompat.net import Env, Net
@@ -64,6 +66,13 @@ def cut(net: Net, shapes: Mapping[str, Shape]) -> Parts:
     Raises:
         ShapeError: the net cannot take inputs of these shapes.
     """
+    with warnings.catch_warnings():
+        # What there is to warn of was said when the net was made.
+        warnings.simplefilter("ignore", CaffeCompatWarning)
+        return _cut(net, shapes)
+
+
+def _cut(net: Net, shapes: Mapping[str, Shape]) -> Parts:
     graph = net.graph
     whole = _part(net, graph.layers, graph.outputs, shapes)
     constant = _constant(graph)
