@@ -57,7 +57,7 @@ def command(
     nets = make(model, settings)
     for path in write(model, nets, folder, force):
         tell(f"wrote {path}")
-    if settings.data is not None and settings.test_data is None:
+    if settings.data is not None and settings.test_data is None and not model.episodic:
         tell("there are no tests: --test-data names what to test on")
     for note in nets.notes:
         tell(f"note: {note}")

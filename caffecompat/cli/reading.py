@@ -15,6 +15,7 @@ from caffecompat.errors import CaffeCompatError, UsageError, quoted
 if TYPE_CHECKING:
     import torch
 
+    from caffecompat.data.draws import Draws
     from caffecompat.net import Net
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -93,6 +94,7 @@ def open_reading_net(
     input_shapes: Sequence[tuple[str, tuple[int, ...]]],
     unread: bool = False,
     results: bool = False,
+    draws: Draws | None = None,
     **rules: Any,
 ) -> Net:
     """The net of a command, on its device, its data layers reading; what there is to know is told on stderr.
@@ -107,12 +109,14 @@ def open_reading_net(
         input_shapes: the values of --input-shape.
         unread: where a data layer cannot read, none does, and the net is to be fed.
         results: layers write the files of results that the prototxt states.
+        draws: where data layers take their seeds from; None is the operating system.
         rules: phase, level, stages, dialect and ignore_fields.
 
     Raises:
         CaffeCompatError: a file cannot be read, the layers make no net, or the weights do not fit.
     """
     from caffecompat.cli.opening import build_rules, take_weights
+    from caffecompat.data.draws import Draws
     from caffecompat.data.source import Reading
     from caffecompat.formats import read_net, read_weights
     from caffecompat.net import Net
@@ -124,7 +128,12 @@ def open_reading_net(
     state_meanings(graph, [source] if source is not None else [])
     shapes = named_shapes(input_shapes, [key.name for key in graph.inputs])
     reading = Reading(
-        root=root, workers=workers, skip_bad_records=skip_bad_records, pin=device.type == "cuda", results=results
+        root=root,
+        draws=draws or Draws(),
+        workers=workers,
+        skip_bad_records=skip_bad_records,
+        pin=device.type == "cuda",
+        results=results,
     )
     try:
         net = Net(graph, shapes, reading=reading)

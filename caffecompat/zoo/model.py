@@ -70,6 +70,7 @@ class Model:
         min_classes: and at least.
         variants: the first is taken if none is asked for.
         files: further attributes of `Asked` that name files which it reads.
+        episodic: it is tested on episodes drawn at random, from held-out classes of `data` if there is no test data.
     """
 
     name: str
@@ -81,3 +82,4 @@ class Model:
     min_classes: int = 1
     variants: tuple[str, ...] = ()
     files: tuple[str, ...] = field(default=())
+    episodic: bool = False

@@ -7,6 +7,7 @@ from caffecompat.zoo import (
     alexnet,
     dilation,
     googlenet,
+    matching,
     mobilenet,
     repvgg,
     resnet,
@@ -18,7 +19,20 @@ from caffecompat.zoo import (
 )
 from caffecompat.zoo.model import Model
 
-_FAMILIES = (vgg, ssd, dilation, segmentation, repvgg, resnet, mobilenet, shufflenet, small, alexnet, googlenet)
+_FAMILIES = (
+    vgg,
+    ssd,
+    dilation,
+    segmentation,
+    repvgg,
+    resnet,
+    mobilenet,
+    shufflenet,
+    small,
+    alexnet,
+    googlenet,
+    matching,
+)
 MODELS: dict[str, Model] = {model.name: model for family in _FAMILIES for model in family.MODELS}
 
 

@@ -91,6 +91,8 @@ def make(model: Model, asked: Asked) -> Nets:
         CaffeCompatError: the test data is there and cannot be read.
     """
     nets = model.build(asked)
+    if model.episodic:
+        return nets
     if asked.test_data is not None:
         return replace(nets, solver=_testing_all(nets, asked.test_data, "labels" in model.files))
     return _untested(nets) if asked.data is not None else nets

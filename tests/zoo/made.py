@@ -9,9 +9,10 @@ from caffecompat.formats import parse_net, write_text
 from caffecompat.graph import build_graph
 from caffecompat.graph.analysis import LayerCost, analyse
 from caffecompat.schema import caffe_pb2
+from caffecompat.schema.plugins import parameters as parameters_of
 from caffecompat.zoo import MODELS, Nets, ask, make
 
-DATA = ("Data", "AnnotatedData", "ImageLabelData", "BinLabelData")
+DATA = ("Data", "EpisodeData", "AnnotatedData", "ImageLabelData", "BinLabelData")
 
 
 def made(name: str, **asked) -> Nets:
@@ -27,12 +28,12 @@ def built(message: caffe_pb2.NetParameter, phase: str) -> Net:
             # A net that is fed writes no results, and says so.
             layer.detection_output_param.ClearField("save_output_param")
     # What a context module gets has as many channels as what it gives.
-    last = [layer.convolution_param.num_output for layer in message.layer if layer.type == "Convolution"][-1]
+    last = [layer.convolution_param.num_output for layer in message.layer if layer.type == "Convolution"]
     graph = build_graph(parse_net(write_text(message)), phase)
     shapes = {}
     for spec in graph.layers:
         if spec.type in DATA:
-            shapes.update(zip((key.name for key in spec.tops), _tops(spec.message, last), strict=True))
+            shapes.update(zip((key.name for key in spec.tops), _tops(spec.message, last[-1]), strict=True))
     return Net(graph, shapes)
 
 
@@ -43,6 +44,10 @@ def _tops(layer: caffe_pb2.LayerParameter, channels: int) -> list[tuple[int, ...
         colours = 1 if layer.name == "mnist" else 3
         side = crop or {"mnist": 28, "cifar": 32}[layer.name]
         return [(2, colours, side, side), (2,)]
+    if layer.type == "EpisodeData":
+        param = parameters_of(layer, "episode_data_param")
+        rows = param.ways * (param.shots + param.queries)
+        return [(rows, 1, 28, 28), (rows,)]
     if layer.type == "AnnotatedData":
         size = layer.transform_param.resize_param
         return [(2, 3, size.height, size.width), (1, 1, 3, 8)]

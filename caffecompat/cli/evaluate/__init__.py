@@ -9,6 +9,7 @@ from caffecompat.cli.lazy import LazyGroup
 COMMANDS = {
     "classification": "Score a net that names what pictures show, by one crop, many, or densely: top-1, top-5.",
     "detections": "Score files of detections against the annotations of VOC, COCO or ILSVRC.",
+    "fewshot": "Score a matching network on episodes of held-out classes, with a confidence interval.",
     "segmentation": "Score label maps, or a net that makes them, against those of a data set: mean IoU.",
 }
 
