@@ -13,6 +13,7 @@ COMMANDS = {
     "imageset": "Make a database of the images that a list names (convert_imageset).",
     "inspect": "Look into a database: counts, shapes, labels, and a page of thumbnails.",
     "labelme": "Make SSD's database of LabelMe's annotations.",
+    "omniglot": "Make a database of a part of Omniglot, turned characters as further classes.",
     "mean": "Compute the mean image of a database (compute_image_mean).",
     "segmentation": "Make lists and label maps of data sets for segmentation: VOC, CamVid, KITTI, Cityscapes.",
     "voc": "Make SSD's databases of PASCAL VOC's devkits.",
