@@ -18,7 +18,6 @@ _WORDS = {
     "prelu": ("a PReLU", "PReLUs"),
 }
 _NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine"}
-_LAST = {"add": "added to what is beside them", "concat": "joined"}
 
 
 def block_source(
@@ -60,25 +59,30 @@ def block_source(
     def called(value: Value) -> str:
         if value in inputs:
             return inputs[value]
-        rest = value.name[len(prefix) :] if value.name.startswith(prefix) else ""
-        return variable(rest or named[makers[value]] or makers[value].kind, makers[value].kind, ())
+        if prefix and value.name.startswith(prefix) and value.name != prefix:
+            return variable(value.name[len(prefix) :], makers[value].kind, ())
+        maker = makers[value]
+        while not named[maker] and len(maker.inputs) == 1 and maker.inputs[0] in makers:
+            maker = makers[maker.inputs[0]]
+        return variable(named[maker] or maker.kind, maker.kind, ())
 
     forward = Forward(block, named, inputs, exits, called, returned_one).lines()
     types = ["Tensor"] * len(exits)
     result = types[0] if len(types) == 1 else f"tuple[{', '.join(types)}]"
     signature = f"def forward(self, {', '.join(f'{each}: Tensor' for each in inputs.values())}) -> {result}:"
-    return class_lines(name, _described(block), parameters, init, signature, forward)
+    return class_lines(name, _described(block, entries), parameters, init, signature, forward)
 
 
-def _described(block: Sequence[Item]) -> str:
-    modules = [item.kind for item in block if item.has_module]
+def _described(block: Sequence[Item], entries: Sequence[Value]) -> str:
+    kinds = [item.make.function if item.is_block and item.make else item.kind for item in block if item.has_module]
     parts = []
-    for kind in dict.fromkeys(modules):
-        count = modules.count(kind)
-        one, many = _WORDS.get(kind, (f"one {kind}", kind))
+    for kind in dict.fromkeys(kinds):
+        count = kinds.count(kind)
+        one, many = _WORDS.get(kind, (f"a {kind}", f"{kind}s"))
         parts.append(one if count == 1 else f"{_NUMBERS.get(count, str(count))} {many}")
     text = ", ".join(parts[:-1]) + " and " * (len(parts) > 1) + parts[-1] if parts else "a step"
-    ends = [_LAST[item.kind] for item in block[-2:] if item.kind in _LAST]
-    if ends:
-        text += f", {ends[-1]}"
+    if any(item.kind == "add" and set(item.inputs) & set(entries) for item in block):
+        text += ", with a shortcut"
+    elif block[-1].kind == "concat":
+        text += ", joined"
     return text[0].upper() + text[1:] + "."

@@ -15,6 +15,8 @@ _MAX_LENGTH = 48
 # Longer nets stay as they are: nobody reads them, and looking would take long.
 _MAX_ITEMS = 3000
 _MAX_INPUTS, _MAX_OUTPUTS = 3, 3
+# A block ends well where its branches come together.
+_JOINING = ("add", "concat")
 # Lines of a class that are no item's, and those that a block takes where it is used.
 _COST, _LEFT = 7, 2
 
@@ -108,9 +110,18 @@ def _structured(items: Sequence[Item], starts: Sequence[int], length: int, uses:
         gain = (cost - _LEFT) * len(places) - cost - _COST
         if gain <= 0:
             continue
+        # A block begins with a submodule rather than with the activation of what is before.
+        begun = 1.0 if first[0].has_module else 0.9
         named = all(_prefix(items[start : start + length]) for start in places)
         entries, exits = _ends(items[places[0] : places[0] + length], uses)
-        gain *= (1.0 if named else 0.6) * (1.0 if len(entries) == 1 else 0.9) * (1.0 if len(exits) == 1 else 0.9)
+        joined = any(item.kind in _JOINING for item in first[-2:])
+        gain *= (
+            (1.5 if joined else 1.0)
+            * begun
+            * (1.0 if named else 0.6)
+            * (1.0 if len(entries) == 1 else 0.9)
+            * (1.0 if len(exits) == 1 else 0.9)
+        )
         best = _better(best, Found(tuple(places), length, gain))
     return best
 
@@ -139,7 +150,8 @@ def _wiring(block: Sequence[Item], uses: dict[Value, int]) -> Hashable | None:
 
 
 def _labels(block: Sequence[Item]) -> list[str]:
-    return [item.label for item in block if item.has_module] or [item.label for item in block]
+    own = [item.label for item in block if item.has_module and item.kind != "bn"]
+    return own or [item.label for item in block]
 
 
 def _prefix(block: Sequence[Item]) -> str:
@@ -167,7 +179,7 @@ def _fold(
         folded.append(
             Item(
                 stems[number] or f"{name.lower()}{number + 1}",
-                name.lower(),
+                word.lower() or "block",
                 entries,
                 exits,
                 make=Make(name, tuple(values)),
@@ -185,7 +197,7 @@ def _fold(
 def _attributes(blocks: Sequence[Sequence[Item]], prefixes: Sequence[str]) -> list[str]:
     """The names of the submodules of a block: what follows the prefix in the layers' names, if it is always that."""
     rest = [
-        [item.label[len(prefix) :] for item in block if item.has_module]
+        [item.label[len(prefix) :] if item.label.startswith(prefix) else "" for item in block if item.has_module]
         for block, prefix in zip(blocks, prefixes, strict=True)
     ]
     alike = all(each == rest[0] for each in rest)

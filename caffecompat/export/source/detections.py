@@ -17,8 +17,8 @@ def prior_box(layer: PriorBox, at: Site) -> None:
     variance = tuple(float(value) for value in layer.variance)
     arguments = [
         Argument(tuple(int(size) for size in param.min_size), "", "min_sizes"),
-        Argument(tuple(int(size) for size in param.max_size), "max_sizes", "max_sizes", ()),
-        Argument(tuple(_ratio(float(ratio)) for ratio in layer._ratios()), "ratios", "ratios", ()),
+        Argument(tuple(int(size) for size in param.max_size), "", "max_sizes"),
+        Argument(tuple(_ratio(float(ratio)) for ratio in layer._ratios()), "", "ratios"),
         Argument(_size(layer.step), "step", "step", None),
         Argument(_size(layer.image), "image_size", "image_size", None),
         Argument(float(layer.offset), "offset", "", 0.5),

@@ -49,8 +49,9 @@ def export_source(net: Net, path: Path, metadata: Mapping[str, str]) -> list[Pat
         UnsupportedError: a layer cannot be written; it names the layer.
         CaffeCompatError: a file cannot be written.
     """
+    name = net.graph.name or Path(net.graph.file or "").stem
     with evaluation(net):
-        code, tensors, layers = write_source(build(net), net.graph.name, metadata)
+        code, tensors, layers = write_source(build(net), name, metadata)
     beside = path.with_suffix(".safetensors")
     with atomic_write(path) as file:
         file.write(code.encode())
@@ -164,7 +165,7 @@ def _head(name: str, draft: Draft, metadata: Mapping[str, str], text: str) -> st
     """The docstring, the imports that the text needs, and the constants."""
     version = comment_safe(metadata.get("caffecompat_version", ""))
     shown = comment_safe(name) or "A net"
-    imports = [line for word, line in _IMPORTS if re.search(rf"(?<![\w.]){word}\b", text)]
+    imports = [line for word, line in _IMPORTS if re.search(rf"(?<![\w.\"']){word}", text)]
     first, second = imports[: -len(_others(imports))], _others(imports)
     record, whole = _record(metadata.get("preprocessing", "{}"))
     where = "" if whole else " Its labels and mean image are in the\n# metadata of the .safetensors."
@@ -193,15 +194,15 @@ def _head(name: str, draft: Draft, metadata: Mapping[str, str], text: str) -> st
 
 
 _IMPORTS = (
-    ("math", "import math"),
-    ("sys", "import sys"),
-    ("Callable", "from collections.abc import Callable"),
-    ("Path", "from pathlib import Path"),
-    ("numpy", "import numpy"),
-    ("torch", "import torch"),
-    ("F", "import torch.nn.functional as F"),
-    ("load_file", "from safetensors.torch import load_file"),
-    ("Tensor", "from torch import Tensor, nn"),
+    (r"math\.", "import math"),
+    (r"sys\.", "import sys"),
+    (r"Callable\[", "from collections.abc import Callable"),
+    (r"Path\(", "from pathlib import Path"),
+    (r"numpy\.", "import numpy"),
+    (r"torch\.", "import torch"),
+    (r"F\.", "import torch.nn.functional as F"),
+    (r"load_file\(", "from safetensors.torch import load_file"),
+    (r"Tensor\b", "from torch import Tensor, nn"),
 )
 
 

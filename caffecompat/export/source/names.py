@@ -37,9 +37,15 @@ def variable(text: str, kind: str, taken: Iterable[str]) -> str:
     return _unique(_plain(text, kind), RESERVED.union(taken).__contains__)
 
 
+# What a net's name says of its prototxt.
+_PURPOSES = {"deploy", "train", "test", "val"}
+
+
 def class_name(text: str, fallback: str, taken: Iterable[str]) -> str:
     """The name of a class."""
     words = [word for word in _OTHERS.split(text[:_MAX]) if word]
+    if len(words) > 1 and words[-1].lower() in _PURPOSES:
+        words.pop()
     name = "".join(word[0].upper() + word[1:] for word in words)
     if not name or not name[0].isalpha():
         name = fallback + name

@@ -18,7 +18,7 @@ def _agrees(window: Window) -> bool:
 def _arguments(window: Window) -> tuple[Argument, ...]:
     return (
         Argument(folded(window.kernel)),
-        Argument(folded(window.stride)),
+        Argument(folded(window.stride), "", "", folded(window.kernel)),
         Argument(folded(window.pad), "padding", "", 0),
         Argument(window.ceil, "ceil_mode", "", False),
     )

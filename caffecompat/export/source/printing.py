@@ -8,13 +8,11 @@ from dataclasses import dataclass
 
 from caffecompat.export.source.item import Item, Value
 from caffecompat.export.source.names import variable
-from caffecompat.export.source.text import WIDTH, fitted, literal
+from caffecompat.export.source.text import WIDTH, assigned, fitted, literal
 
 _BODY = 2
 # How many calls may stand in each other.
 _MAX_NESTED = 4
-# Longer lists of targets stand one a line.
-_MAX_TARGETS = 56
 # A statement that reads so many values names each.
 _MANY = 3
 _TOKEN = re.compile("\x01(\\d+)\x02")
@@ -103,10 +101,8 @@ class Forward:
         lines = []
         for statement in self._statements:
             text = _TOKEN.sub(lambda match: self._names[self._values[int(match[1])]], statement.text)
-            targets = ", ".join(self._names[value] for value in statement.targets)
-            if len(targets) > _MAX_TARGETS:
-                targets = fitted(f"({targets})", _BODY).strip()
-            lines.append(fitted(text, _BODY, f"{targets} = " if targets else "return "))
+            targets = [self._names[value] for value in statement.targets]
+            lines.append(assigned(targets, text, _BODY) if targets else fitted(text, _BODY, "return "))
         return lines
 
     # --- expressions
@@ -149,7 +145,7 @@ class Forward:
         if pending.nested >= _MAX_NESTED or item.shares is not None:
             return False
         if not item.template:
-            fine = pending.kind in _SHAPING and pending.nested == 1
+            fine = pending.nested == 1 and (pending.kind in _SHAPING or item.kind == "bn")
         elif _is_call(item.template):
             fine = True
         else:
@@ -194,6 +190,8 @@ class Forward:
     def _is_passing(self, statement: _Statement, value: Value, place: int, last_use: Mapping[Value, int]) -> bool:
         """Whether the next statement alone reads a value, and few others: it needs no name of its own."""
         if len(statement.targets) != 1 or last_use.get(value) != place + 1 or statement.text.startswith("["):
+            return False
+        if value in self._outputs and len(self._outputs) > 1:
             return False
         return len(set(_TOKEN.findall(self._statements[place + 1].text))) < _MANY
 

@@ -19,6 +19,11 @@ def reshape(layer: Reshape, at: Site) -> None:
     end = dims if param.num_axes == -1 else start + param.num_axes
     kept = [f"{{0}}.shape[{axis}]" for axis in range(dims)]
     stated = [kept[place] if size == 0 else str(size) for place, size in enumerate(param.shape.dim, start)]
+    if len(stated) > 1 and (start, end) == (0, dims) and stated[: dims - 1] == kept[: dims - 1]:
+        new = stated[dims - 1 :]
+        if len(new) > 1 and not set(new) & set(kept):
+            at.function("reshape", f"{{0}}.unflatten({dims - 1}, ({', '.join(new)}))")
+            return
     at.function("reshape", f"{{0}}.reshape({', '.join([*kept[:start], *stated, *kept[end:]]) or '()'})")
 
 

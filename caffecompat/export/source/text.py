@@ -13,6 +13,7 @@ WIDTH = 88
 _INDENT = "    "
 # ruff gives the entries of a list, a tuple or a dict a line each, the arguments of a call one together if they fit.
 _CALLED = re.compile(r"[\w\])]\($")
+_LARGEST = float(np.finfo(np.float32).max)
 _OPENING, _CLOSING = "([{", ")]}"
 
 
@@ -51,17 +52,13 @@ def _string(text: str) -> str:
 
 
 def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode() if character.isprintable() else _coded(ord(character))
-
-
-def _coded(code: int) -> str:
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return character.encode("unicode_escape").decode()
 
 
 def _number(value: float) -> str:
     if value != value or value in (float("inf"), float("-inf")):
         return f'float("{value}")'
-    single = np.float32(value) if abs(value) <= np.finfo(np.float32).max else None
+    single = np.float32(value) if abs(value) <= _LARGEST else None
     text = repr(float(str(single))) if single is not None and float(single) == value else repr(value)
     return text.removesuffix(".0") if "e" not in text else text
 
@@ -82,14 +79,27 @@ def fitted(text: str, depth: int, before: str = "") -> str:
     margin = _INDENT * depth
     line = f"{margin}{before}{text}"
     parts = _split(text)
-    if len(line) <= WIDTH or parts is None:
+    if len(line.rpartition("\n")[2]) <= WIDTH or parts is None:
         return line
     opened, contents, closed = parts
     inside = f"{margin}{_INDENT}{', '.join(contents)}"
-    if _CALLED.search(opened) and len(contents) > 1 and len(inside) <= WIDTH:
+    if _CALLED.search(opened) and len(inside) <= WIDTH:
         return "\n".join([f"{margin}{before}{opened}", inside, f"{margin}{closed}"])
-    inner = [fitted(each + ",", depth + 1) for each in contents]
+    comma = "," if len(contents) > 1 or not _CALLED.search(opened) else ""
+    inner = [fitted(each + comma, depth + 1) for each in contents]
     return "\n".join([f"{margin}{before}{opened}", *inner, f"{margin}{closed}"])
+
+
+def assigned(targets: Sequence[str], text: str, depth: int) -> str:
+    """An assignment; several targets stand one a line where not even the beginning of the expression fits."""
+    before = ", ".join(targets)
+    parts = _split(text)
+    begin = text if parts is None else parts[0]
+    whole = f"{_INDENT * depth}{before} = "
+    if len(targets) > 1 and len(whole + text) > WIDTH and len(whole + begin) > WIDTH:
+        lines = ["(", *(f"{_INDENT * (depth + 1)}{target}," for target in targets), f"{_INDENT * depth})"]
+        before = "\n".join(lines)
+    return fitted(text, depth, f"{before} = ")
 
 
 def _split(text: str) -> tuple[str, list[str], str] | None:
