@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 
-import openvino
 import torch
 from torch import Tensor
 
 from caffecompat.engines.onnx_models import refusals, trunk_model
 from caffecompat.engines.programs import Program, ProgramEngine
+from caffecompat.export.openvino.runtime import load_openvino
 from caffecompat.net import Net
 
 
@@ -27,7 +27,7 @@ class OpenVinoEngine(ProgramEngine):
             "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bfloat16" else "f32",
         }
         with refusals("OpenVINO"):
-            core = openvino.Core()
+            core = load_openvino().Core()
             compiled = core.compile_model(core.read_model(io.BytesIO(model.SerializeToString())), "CPU", options)
             request = compiled.create_infer_request()
         fed = [value.get_any_name() for value in compiled.inputs]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.engines.base import Engine, Settings
+from caffecompat.engines.calibrating import Calibration
 from caffecompat.engines.choosing import choose
 from caffecompat.engines.registry import Precision, check_precision, engine_row
 from caffecompat.errors import UsageError, did_you_mean, quoted
@@ -45,7 +46,8 @@ def optimize(
         precision: "float32", "bfloat16" or "int8".
         example: inputs by blob name, such as will come; those left out are random, of the shapes that the net was
             built for.
-        calibration: for "int8", what ranges of values are taken from.
+        calibration: for "int8", what ranges of values are taken from: a folder of pictures, an LMDB, inputs by name, or
+            a `calibrating.Calibration`.
         threads: how many threads to use; as many as torch does if not given.
         cache: keep on disk what "auto" chose, and take it from there; see `docs/engines.md`.
         tell: is called with a sentence on what is measured and chosen; without it the log of
@@ -68,6 +70,8 @@ def optimize(
     row = None if engine == AUTO else engine_row(engine, precision)
     given = _by_blob(net, example or {})
     net = for_inference(net) if _has_more(net) else net
+    if precision == "int8" and calibration is not None and not isinstance(calibration, Calibration):
+        calibration = Calibration(calibration, net.preprocessing)
     settings = Settings(precision, _example(net, given), threads or torch.get_num_threads(), calibration)
     if row is not None:
         return row.load()(net, settings)

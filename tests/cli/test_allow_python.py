@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import caffecompat.pycaffe as caffe
 from caffecompat.cli.main import main
 
 MODULE = """
@@ -50,6 +51,7 @@ def folder(tmp_path, monkeypatch):
     name = f"layers_{abs(hash(str(tmp_path)))}"
     (tmp_path / f"{name}.py").write_text(MODULE)
     (tmp_path / "deploy.prototxt").write_text(DEPLOY.replace("MODULE", name))
+    (tmp_path / "plain.prototxt").write_text('input: "data" input_shape { dim: 1 dim: 1 dim: 2 dim: 2 }')
     (tmp_path / "train.prototxt").write_text(TRAIN.replace("MODULE", name))
     (tmp_path / "solver.prototxt").write_text(
         'net: "train.prototxt" base_lr: 0.01 lr_policy: "fixed" max_iter: 5 display: 1 snapshot_prefix: "snap"'
@@ -72,6 +74,25 @@ def test_run_with_permission(folder):
     result = call("run", "deploy.prototxt", "x.npy", "--random-weights", "--allow-python", "-o", "out.npz")
     assert result.exit_code == 0, result.output
     np.testing.assert_array_equal(np.load(folder / "out.npz")["ten"], [[[[0, 10], [20, 30]]]])
+
+
+def test_verify_with_permission(folder):
+    caffe.Net("plain.prototxt", caffe.TEST).save("net.caffemodel")
+    data = np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2)
+    np.savez("reference.npz", **{"input/data": data, "blob/ten": 10 * data})
+    arguments = ("verify", "deploy.prototxt", "-w", "net.caffemodel", "--against", "reference.npz")
+    result = call(*arguments)
+    assert result.exit_code == 1
+    assert "Python layers are not run" in result.output
+    result = call(*arguments, "--allow-python")
+    assert result.exit_code == 0, result.output
+    assert "1 of 1 blobs compared, all equal" in result.output
+
+
+def test_lint_with_permission(folder):
+    result = call("lint", "deploy.prototxt", "--allow-python")
+    assert "Python layers are not run" not in result.output
+    assert result.exit_code == 0, result.output
 
 
 def test_train_with_permission(folder):

@@ -195,7 +195,7 @@ def test_onnx(folder):
     assert not (folder / "a.onnx").exists()
     assert "opset must be 17 to" in convert("train_val.prototxt", "-o", "a.onnx", "--opset", "9", status=2).stderr
     message = convert("not_even_read.prototxt", "-o", "a.pt", "--half", status=2).stderr
-    assert "half can be chosen for .onnx only, not for .pt" in message
+    assert "half can be chosen for .onnx and .xml only, not for .pt" in message
 
 
 def test_an_input_is_not_overwritten(folder):

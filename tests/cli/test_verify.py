@@ -123,8 +123,9 @@ def test_against_caffe(folder):
     assert verify("--against", "caffe", "--input", "x.npy").exit_code == 0
 
 
-def test_against_onnxruntime(folder):
-    result = verify("--against", "onnxruntime")
+@pytest.mark.parametrize("program", ["onnxruntime", "openvino"])
+def test_against_programs_that_read_onnx(folder, program):
+    result = verify("--against", program)
     assert result.exit_code == 0, result.output
     assert "4 of 4 blobs compared, all equal" in result.output
 
