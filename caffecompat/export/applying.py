@@ -11,6 +11,7 @@ from types import ModuleType
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import CaffeCompatError, FormatError, UsageError, context, quoted
 from caffecompat.export.rebuild import blobs_by_name, rebuild
+from caffecompat.export.settling import settled
 from caffecompat.net import Net
 from caffecompat.net.saving import net_message
 from caffecompat.schema import caffe_pb2
@@ -41,6 +42,7 @@ def apply_recipe(
             known = ", ".join(parameter.name for parameter in parameters)
             raise UsageError(f"recipe {path.stem} has no option {quoted(option)}", hint=f"options: {known or 'none'}")
     adapt = getattr(module, "preprocessing", None)
+    net = settled(net)
     with context(file=path):
         try:
             message, blobs = module.convert(net_message(net), blobs_by_name(net), **options)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from caffecompat.errors import CaffeCompatError, CaffeCompatWarning, UsageError, quoted
 from caffecompat.export.comparing import compare
 from caffecompat.export.rebuild import Blobs, blobs_by_name, rebuild
+from caffecompat.export.settling import settled
 from caffecompat.formats.parsed import Parsed
 from caffecompat.graph import Graph, build_graph
 from caffecompat.graph.passes import data_to_inputs, drop_train_only, fused
@@ -45,6 +46,7 @@ def fuse(net: Net, *, verify: bool = True, tell: Callable[[str], None] | None = 
     """
     if net.training:
         raise UsageError("only a net in evaluation can be fused", hint="call net.eval() first")
+    net = settled(net)
     graph, blobs, notes = _ready(net)
     new, folded, done = fused(graph, blobs)
     made = _built(net, new, folded)

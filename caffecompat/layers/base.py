@@ -36,6 +36,7 @@ class Layer(nn.Module):
         super().__init__()
         self.spec = spec
         self.blob_names: list[str] = []
+        self.declared_shapes: list[Shape] = []
         self._fillers: dict[str, caffe_pb2.FillerParameter | float] = {}
         # Shared parameters: where this layer's come from, and which layers use this one's.
         self._owners: dict[str, tuple[Layer, int]] = {}
@@ -84,6 +85,7 @@ class Layer(nn.Module):
         else:
             self.register_buffer(name, empty)
         self.blob_names.append(name)
+        self.declared_shapes.append(tuple(shape))
         self._fillers[name] = filler
 
     @property

@@ -48,6 +48,10 @@ class Executor:
         for key, index in last_use.items():
             self._dead_after[index].append(key)
 
+    def replace(self, index: int, layer: Layer) -> None:
+        """Run another layer in the place of one, with the same bottoms and tops."""
+        self._layers[index] = layer
+
     def run(
         self,
         env: Env,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -20,6 +21,7 @@ from caffecompat.layers import build
 from caffecompat.layers.base import MAX_AXES, MAX_FILLED, MAX_VALUES, Layer, Shape
 from caffecompat.layers.data import DataLayer
 from caffecompat.layers.detection import DetectionOutput
+from caffecompat.net.editing import replacement
 from caffecompat.net.executor import Env, Executor, Hooks
 from caffecompat.net.learnable import Learnable, learnable
 from caffecompat.net.naming import escape
@@ -54,6 +56,7 @@ class Net(nn.Module):
         keep: names of blobs that `blobs` is to hold after a pass, or "all".
         blobs: the blobs of the last pass that `keep` asked for, by name.
         filled: names of the layers whose parameters came from their fillers.
+        replaced: indices of the layers that were replaced: `net.fc8 = torch.nn.Linear(4096, 20)`.
 
     Raises:
         ShapeError: an input's shape is not known, or a layer does not fit its bottoms.
@@ -73,7 +76,8 @@ class Net(nn.Module):
         self.keep: Collection[str] | Literal["all"] = frozenset()
         self.blobs: dict[str, Tensor] = {}
         self.filled: tuple[str, ...] = ()
-        self.layers: list[Layer] = []
+        self.replaced: frozenset[int] = frozenset()
+        self.layers: tuple[Layer, ...] = ()
         self.module_names: list[str] = []
         self.blob_shapes: dict[BlobKey, Shape] = {}
         self._input_keys = {key.name: key for key in graph.inputs}
@@ -83,8 +87,7 @@ class Net(nn.Module):
             self._input_keys[name].name: tuple(int(size) for size in shape)
             for name, shape in (input_shapes or {}).items()
         }
-        for spec in graph.layers:
-            self._append(spec, given)
+        self.layers = tuple([self._append(spec, given) for spec in graph.layers])
         share_within(self.layers)
         self._executor = Executor(graph, self.layers)
         self._needed = [key for spec in graph.layers if spec.type == "Input" for key in spec.tops]
@@ -100,7 +103,7 @@ class Net(nn.Module):
             if layer.spec.phase != graph.phase:
                 layer.train(layer.spec.phase == "TRAIN")
 
-    def _append(self, spec: LayerSpec, given: Mapping[str, Shape]) -> None:
+    def _append(self, spec: LayerSpec, given: Mapping[str, Shape]) -> Layer:
         bottoms = [self.blob_shapes[key] for key in spec.bottoms]
         layer = build(spec, bottoms)
         try:
@@ -122,10 +125,32 @@ class Net(nn.Module):
         name = escape(spec.name, lambda candidate: hasattr(self, candidate))
         self.add_module(name, layer)
         self.module_names.append(name)
-        self.layers.append(layer)
         if self.graph.force_backward:
             for parameter in layer.parameters(recurse=False):
                 parameter.requires_grad_(True)
+        return layer
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Only a layer's module can be replaced; all else is as PyTorch has it.
+        if isinstance(value, nn.Module) and name in self._modules and name in self.module_names:
+            value = self._replace(self.module_names.index(name), value)
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in self._modules and name in self.module_names:
+            raise UsageError(f"layer {quoted(name)} is part of the net", hint=f"net.{name} = torch.nn.Identity()")
+        super().__delattr__(name)
+
+    def _replace(self, index: int, module: nn.Module) -> Layer:
+        """Put a module in the place of a layer: see `caffecompat.net.editing`."""
+        old = self.layers[index]
+        made = replacement(old, module, [self.blob_shapes[key] for key in old.spec.bottoms])
+        self.layers = (*self.layers[:index], made, *self.layers[index + 1 :])
+        self._executor.replace(index, made)
+        specs = self.graph.layers
+        self.graph = replace(self.graph, layers=(*specs[:index], made.spec, *specs[index + 1 :]))
+        self.replaced |= {index}
+        return made
 
     # --- running
 

@@ -96,7 +96,7 @@ def build_nets(
             pin=device.type == "cuda",
         )
         net = build_net(plan, options, reading, sources)
-        wanting = net.layers
+        wanting = list(net.layers)
         # Where the nets are seen, a test net has parameters of its own up to its first test, as in Caffe.
         owner = None if options.visible else trained
         if owner is not None:
