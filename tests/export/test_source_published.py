@@ -36,7 +36,7 @@ def compare_apart(nets, folder, threads=1):
     random = np.random.default_rng(0)
     runs, wanted = [], []
     for number, net in enumerate(nets):
-        arrays = [random.standard_normal(net.blob_shapes[key], np.float32) * 10 for key in net.graph.inputs]
+        arrays = [random.standard_normal(net.blob_shapes[key], np.float32) for key in net.graph.inputs]
         runs.append((written(net, folder, f"net{number}"), arrays))
         wanted.append(run_net(net, {key.name: array for key, array in zip(net.graph.inputs, arrays, strict=True)}))
     for found, ours in zip(run_apart(runs, threads), wanted, strict=True):
