@@ -102,6 +102,8 @@ class Solver:
         sources = read_sources(parsed, self.options, weights)
         built = build_nets(parsed, self.options, self.group, self.device, self._draws, sources, self.say)
         self.net, self.test_nets, self.assigned = built
+        if self.group.rank == 0:
+            self.rate.check_tested(self.test_nets)
         self._small = self.device.type == "cpu" and is_small(self.net)
         self.update = make_update(parsed, self.net.learnable)
         if self.param.snapshot_diff:
@@ -206,6 +208,8 @@ class Solver:
                     self.test()
                     # The first process tests; here the others wait for it.
                     self._stopped = bool(self.group.same(self._stopped))
+                    if self.rate.follows_tests:
+                        self.rate.iter_last_event = self.group.same(self.rate.iter_last_event)
                 if self._stopped:
                     break
                 self._iterate()
@@ -322,6 +326,7 @@ class Solver:
             for listener in self.listeners:
                 listener.tested(self, test)
             tests.append(test)
+        self.rate.tested(tests, lambda text: self.say(text, "sgd_solver.cpp:69"))
         return tests
 
     def interrupted(self) -> bool:

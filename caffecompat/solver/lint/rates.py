@@ -10,7 +10,7 @@ from caffecompat.errors import CaffeCompatError
 from caffecompat.formats.parsed import ParsedSolver
 from caffecompat.solver.lint.findings import Finding, Rule
 from caffecompat.solver.listeners import number
-from caffecompat.solver.policies import LearningRate
+from caffecompat.solver.policies import BY_ACCURACY, LearningRate
 
 if TYPE_CHECKING:
     from caffecompat.solver.lint.subject import Subject
@@ -32,13 +32,15 @@ FIELDS = {
     "poly": ("power",),
     "sigmoid": ("gamma", "stepsize"),
     "plateau": ("gamma", "plateau_winsize"),
+    BY_ACCURACY: ("gamma", "plateau_winsize", "plateau_output"),
 }
-ALL_FIELDS = ("gamma", "power", "stepsize", "stepvalue", "plateau_winsize")
+ALL_FIELDS = ("gamma", "power", "stepsize", "stepvalue", "plateau_winsize", "plateau_output")
 # What comes of a field that is missing, or 0.
 ZERO = {
     ("step", "gamma"): "the rate is 0 from the first step on",
     ("multistep", "gamma"): "the rate is 0 from the first step on",
     ("plateau", "gamma"): "the rate is 0 from the first step on",
+    (BY_ACCURACY, "gamma"): "the rate is 0 from the first step on",
     ("exp", "gamma"): "the rate is 0 from iteration 1 on",
     ("inv", "gamma"): "the rate stays as it is",
     ("inv", "power"): "the rate stays as it is",
@@ -111,8 +113,8 @@ def _course(solver: ParsedSolver) -> Iterator[Finding]:
     """How the rate goes over the run, looked at in a number of iterations."""
     last = solver.message.max_iter
     rates = list(_rates(solver))
-    if not rates or solver.message.base_lr <= 0 or solver.message.lr_policy == "plateau":
-        # A plateau's rate follows the loss.
+    if not rates or solver.message.base_lr <= 0 or solver.message.lr_policy in ("plateau", BY_ACCURACY):
+        # A plateau's rate follows the loss or the tests.
         return
     place = solver.position("lr_policy", 0)
     start = max(rate for _, rate in rates)
