@@ -27,6 +27,7 @@ _FILES = {
     "test_fork_neurons.py": "HardSwish Mish ReLU6 Sign",
     "test_fork_normalization.py": "BN NormalizeBBox",
     "test_hdf5_output.py": "HDF5Output",
+    "test_matching.py": "Matching MatchingLoss QueryContext SupportContext",
     "test_proposal.py": "Proposal Python",
     "test_resampling.py": "Resample Resize",
     "test_roi.py": "PSROIPooling ROIPooling",
@@ -34,6 +35,8 @@ _FILES = {
     "test_yolo.py": "Region Reorg",
 }
 ELSEWHERE = {type_: f"layers/{file}" for file, types in _FILES.items() for type_ in types.split()}
+ELSEWHERE["EpisodeData"] = "data/sources/test_episodes.py"
+ELSEWHERE["SentenceData"] = "data/sources/test_sentences.py"
 
 
 def unsupported(case: Case) -> set[str]:
