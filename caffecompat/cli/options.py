@@ -150,7 +150,7 @@ def python_option(function: F) -> F:
 
 
 def engine_options(function: F) -> F:
-    """What runs the net: engine (None for the net itself) and precision."""
+    """What runs the net: engine (None for the net itself), precision and calibration."""
     options = (
         click.option(
             "--engine",
@@ -164,18 +164,28 @@ def engine_options(function: F) -> F:
             show_default=True,
             help="What the engine computes in.",
         ),
+        click.option(
+            "--calibration",
+            type=click.Path(path_type=Path),
+            metavar="DIR|LMDB",
+            help="For int8: some dozen typical pictures, or a database, of which the ranges of values are taken.",
+        ),
     )
     return _decorate(function, options)
 
 
-def check_engine(engine: str | None, precision: str) -> None:
+def check_engine(engine: str | None, precision: str, calibration: Path | None) -> None:
     """Whether the values of `engine_options` go together.
 
     Raises:
-        UsageError: a precision without an engine.
+        UsageError: a precision without an engine, int8 without a calibration, or a calibration without int8.
     """
     if engine is None and precision != "float32":
         raise UsageError(f"--precision {precision} goes with --engine", hint="--engine auto takes the fastest")
+    if precision == "int8" and calibration is None:
+        raise UsageError("--precision int8 needs --calibration", hint="--calibration DIR: some dozen typical pictures")
+    if precision != "int8" and calibration is not None:
+        raise UsageError("--calibration goes with --precision int8")
 
 
 def root_option(function: F) -> F:

@@ -53,6 +53,7 @@ def command(
     json_file: Path | None,
     engine: str | None,
     precision: Precision,
+    calibration: Path | None,
     **options: Any,
 ) -> None:
     """Measure how long each layer of a net takes, forward and backward, in milliseconds.
@@ -69,10 +70,12 @@ def command(
     from caffecompat.cli.timing import Timer, made_up
 
     keep_inputs(json_file, [net, weights])
-    check_engine(engine, precision)
+    check_engine(engine, precision, calibration)
     device = device_of(gpu)
     if engine is not None:
-        result: dict[str, Any] = _engine_result(net, weights, engine, precision, iterations, device, options)
+        result: dict[str, Any] = _engine_result(
+            net, weights, engine, precision, calibration, iterations, device, options
+        )
         _give(_engine_text(result), result, json_file, net, device)
         return
     with closing(open_reading_net(net, weights, device=device, unread=True, **options)) as made:
@@ -105,6 +108,7 @@ def _engine_result(
     weights: Path | None,
     engine: str,
     precision: Precision,
+    calibration: Path | None,
     iterations: int,
     device: torch.device,
     options: dict[str, Any],
@@ -118,7 +122,7 @@ def _engine_result(
     if device.type != "cpu":
         raise UsageError(f"--engine runs on the CPU, not on {device.type}", hint="leave --gpu out")
     with closing(open_reading_net(net, weights, device=device, unread=True, **options)) as made:
-        return measured(made, engine, precision, iterations)
+        return measured(made, engine, precision, calibration, iterations)
 
 
 def _engine_text(result: dict[str, Any]) -> str:

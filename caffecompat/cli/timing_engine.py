@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,20 +17,21 @@ from caffecompat.engines.registry import Precision
 from caffecompat.net import Net
 
 
-def measured(net: Net, engine: str, precision: Precision, iterations: int) -> dict[str, Any]:
+def measured(net: Net, engine: str, precision: Precision, calibration: Path | None, iterations: int) -> dict[str, Any]:
     """Milliseconds of a pass, the mean of many after one that is not counted, the two taking turns.
 
     Args:
         net: the net.
         engine: its name, or "auto".
         precision: what it computes in.
+        calibration: for int8, pictures or a database.
         iterations: how many passes.
 
     Raises:
         CaffeCompatError: the engine cannot be made.
     """
     fed = {key.name: value for key, value in made_up(net).items()}
-    made = optimize(net.eval(), engine, precision, example=fed, tell=tell)
+    made = optimize(net.eval(), engine, precision, fed, calibration=calibration, tell=tell)
     inputs = {name: value for name, value in fed.items() if name in made.inputs}
     plain = {made.keywords.get(name, name): value for name, value in inputs.items()}
     calls: dict[str, Callable[[], object]] = {

@@ -54,6 +54,7 @@ def key_of(net: Net, settings: Settings) -> str:
     given = {
         "shapes": settings.shapes,
         "precision": settings.precision,
+        "calibration": getattr(settings.calibration, "source", None),
         "threads": settings.threads,
         "dialect": net.graph.dialect,
         "engines": sorted(ENGINES),

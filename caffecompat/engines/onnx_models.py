@@ -29,7 +29,12 @@ def trunk_model(trunk: Net, settings: Settings, *, any_batch: bool = False) -> M
         CaffeCompatError: calibration fails.
     """
     if settings.precision == "int8":
-        from caffecompat.engines.quantizing import quantized_model
+        try:
+            from caffecompat.engines.quantizing import quantized_model
+        except ImportError as error:
+            raise UnsupportedError(
+                f"int8 needs {error.name}, which is not installed", hint="pip install caffecompat[onnx]"
+            ) from error
 
         return quantized_model(trunk, settings, any_batch=any_batch)
     return float_model(trunk, any_batch=any_batch)

@@ -17,6 +17,7 @@ from caffecompat.engines.registry import Precision, check_precision, engine_row
 from caffecompat.errors import UsageError, did_you_mean, quoted
 from caffecompat.export.comparing import random_values
 from caffecompat.export.fusing import for_inference
+from caffecompat.export.settling import settled
 from caffecompat.net import Net
 
 _log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ def optimize(
         raise UsageError(f"threads must be at least 1, got {threads}")
     row = None if engine == AUTO else engine_row(engine, precision)
     given = _by_blob(net, example or {})
+    net = settled(net)
     net = for_inference(net) if _has_more(net) else net
     if precision == "int8" and calibration is not None and not isinstance(calibration, Calibration):
         calibration = Calibration(calibration, net.preprocessing)

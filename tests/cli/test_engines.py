@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -44,7 +45,29 @@ def test_an_engine_gives_what_the_net_gives(files, engine, tmp_path):
 def test_wrong_usage(files):
     assert "goes with --engine" in run(files, "--precision", "bfloat16", code=2).stderr
     assert "'c1' is none" in run(files, "--engine", "torch", "--blob", "c1", code=2).stderr
-    assert "opencv does not compute in int8" in run(files, "--engine", "opencv", "--precision", "int8", code=1).stderr
+
+
+def test_int8(files, tmp_path):
+    """Within the steps of eight bits of the plain net, calibrated with a folder of pictures."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    rng = np.random.default_rng(1)
+    for number in range(8):
+        cv2.imwrite(str(pictures / f"{number}.png"), rng.integers(0, 256, (21, 18, 3), np.uint8))
+    picture = pictures / "0.png"
+    command = ("run", files / "net.prototxt", "-w", files / "net.caffemodel", picture, "--scale", "0.01", "-o")
+    call(*command, tmp_path / "plain.npz")
+    int8 = ("--engine", "onnxruntime", "--precision", "int8")
+    call(*command, tmp_path / "int8.npz", *int8, "--calibration", pictures)
+    with np.load(tmp_path / "plain.npz") as plain, np.load(tmp_path / "int8.npz") as made:
+        assert 0 < np.abs(made["prob"] - plain["prob"]).max() < 0.05
+    other = ("--engine", "opencv", "--precision", "int8", "--calibration", pictures)
+    assert "opencv does not compute in int8" in run(files, *other, code=1).stderr
+    assert "needs --calibration" in call(*command, tmp_path / "no.npz", *int8, code=2).stderr
+    told = call(*command, tmp_path / "no.npz", "--engine", "torch", "--calibration", pictures, code=2).stderr
+    assert "goes with --precision int8" in told
+    told = call(*command, tmp_path / "no.npz", *int8, "--calibration", tmp_path / "none", code=1).stderr
+    assert str(tmp_path / "none") in told
 
 
 def test_time(files, tmp_path):

@@ -14,7 +14,8 @@ from caffecompat.graph.dialects import DIALECTS, Rules
 from caffecompat.graph.spec import Dialect
 
 PACKAGE = Path(__file__).resolve().parents[2] / "caffecompat"
-# They name files and lists, write nets, and build none; or they hand all flags, --dialect among them, to a command that does.
+# They name files and lists, or write nets, and build none; or they hand all flags, --dialect among them, to a command
+# that does.
 WITHOUT_NETS = {"data", "evaluate", "new", "plot", "recipes", "upgrade", "caffe", "tool"}
 
 

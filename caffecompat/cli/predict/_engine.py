@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
 from caffecompat.cli.errors import tell
+from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.engines import Engine, optimize
+from caffecompat.engines.calibrating import Calibration
 from caffecompat.engines.registry import Precision
 from caffecompat.errors import UsageError
 from caffecompat.net import Net
+
+
+def calibration_of(pictures: Path | None, record: Preprocessing) -> Calibration | None:
+    """What `--calibration` names, prepared as the net's pictures are.
+
+    Raises:
+        CaffeCompatError: there are no pictures, or the database cannot be read.
+    """
+    return None if pictures is None else Calibration(pictures, record)
 
 
 class LateEngine:
@@ -19,12 +32,15 @@ class LateEngine:
         UsageError: the device is not the CPU.
     """
 
-    def __init__(self, net: Net, name: str, precision: Precision, device: torch.device) -> None:
+    def __init__(
+        self, net: Net, name: str, precision: Precision, device: torch.device, calibration: Calibration | None
+    ) -> None:
         if device.type != "cpu":
             raise UsageError(f"--engine runs on the CPU, not on {device.type}", hint="leave --device out")
         self._net = net
         self._name = name
         self._precision = precision
+        self._calibration = calibration
         self._engine: Engine | None = None
 
     def __call__(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -39,5 +55,7 @@ class LateEngine:
         if inner:
             raise UsageError(f"--engine gives outputs only, and {inner[0]!r} is none", hint="leave --blob or --engine")
         if self._engine is None:
-            self._engine = optimize(self._net, self._name, self._precision, example=inputs, tell=tell)
+            self._engine = optimize(
+                self._net, self._name, self._precision, inputs, calibration=self._calibration, tell=tell
+            )
         return self._engine.run(inputs)

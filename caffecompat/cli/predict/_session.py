@@ -77,6 +77,7 @@ def open_session(
     interpolation: str | None,
     engine: str | None = None,
     precision: Precision = "float32",
+    calibration: Path | None = None,
     **rules: Any,
 ) -> Session:
     """A net and its preprocessing from what the command line says; what was substituted is told on stderr.
@@ -96,6 +97,7 @@ def open_session(
         interpolation: the method.
         engine: what runs the net; None for the net itself.
         precision: what the engine computes in.
+        calibration: for int8, pictures or a database.
         rules: phase, level, stages, dialect and ignore_fields.
 
     Raises:
@@ -104,7 +106,7 @@ def open_session(
     """
     if weights is None and not random_weights:
         raise UsageError("no weights: give --weights FILE", hint="--random-weights takes what the net's fillers give")
-    check_engine(engine, precision)
+    check_engine(engine, precision, calibration)
     target = device_named(device)
     preparing = {"mean": mean, "scale": scale, "channels": channels, "labels": labels}
     resizing = {"size": size, "resize": resize, "interpolation": interpolation}
@@ -112,14 +114,17 @@ def open_session(
     for note in opened.notes:
         tell(note)
     net = opened.net.to(target)
-    runner = None if engine is None else _late_engine(net, engine, precision, target)
-    return Session(net, opened.preprocessing, target, runner)
+    record = opened.preprocessing
+    runner = None if engine is None else _late_engine(net, engine, precision, target, calibration, record)
+    return Session(net, record, target, runner)
 
 
-def _late_engine(net: Net, name: str, precision: Precision, device: torch.device) -> LateEngine:
-    from caffecompat.cli.predict._engine import LateEngine
+def _late_engine(
+    net: Net, name: str, precision: Precision, device: torch.device, pictures: Path | None, record: Preprocessing
+) -> LateEngine:
+    from caffecompat.cli.predict._engine import LateEngine, calibration_of
 
-    return LateEngine(net, name, precision, device)
+    return LateEngine(net, name, precision, device, calibration_of(pictures, record))
 
 
 def start(
