@@ -76,7 +76,7 @@ DETECTION = {
     *("AnnotatedData", "Normalize", "Permute", "PriorBox", "MultiBoxLoss", "DetectionOutput", "DetectionEvaluate"),
 }
 BEYOND = {"ssd300": DETECTION, "ssd512": DETECTION, "shufflenet-v2": {"Permute"}}
-MATCHING = {"MatchingLoss", "SupportContext", "QueryContext"}
+MATCHING = {"Matching", "MatchingLoss", "SupportContext", "QueryContext"}
 BEYOND |= {"matching-net": MATCHING | {"EpisodeData"}, "matching-net-text": MATCHING | {"SentenceData"}}
 BVLC = {
     *("Accuracy", "BatchNorm", "Concat", "Convolution", "Crop", "Data", "Deconvolution", "Dropout", "Eltwise"),
