@@ -29,7 +29,7 @@ def test_the_interval_of_a_mean():
 
 
 @pytest.mark.slow
-def test_more_training_tells_held_out_glyphs_better(tmp_path):
+def test_held_out_glyphs_are_told_better_than_by_chance(tmp_path):
     found = compare(tmp_path, 24, 25, 1, 15)
     assert found.keys() == {"classifier", "matching", "full context"}
     for name in ("classifier", "matching"):
