@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from caffecompat.export.registering import Registry
 
 if TYPE_CHECKING:
     from caffecompat.export.from_torch.scope import Scope
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 Convert = Callable[["Scope"], "Value | Sequence[Value]"]
 
 _FAMILIES = ("arithmetic", "convolving", "joining", "neurons", "normalizing", "pooling", "resampling", "shaping")
-_CONVERTERS: dict[str, Convert] = {}
+_CONVERTERS: Registry[str, Convert] = Registry("caffecompat.export.from_torch", _FAMILIES, "converter")
 
 
 def converts(*operations: str) -> Callable[[Convert], Convert]:
@@ -24,10 +25,7 @@ def converts(*operations: str) -> Callable[[Convert], Convert]:
     """
 
     def register(convert: Convert) -> Convert:
-        for operation in operations:
-            if operation in _CONVERTERS:
-                raise ValueError(f"{operation} has two converters")
-            _CONVERTERS[operation] = convert
+        _CONVERTERS.add(operations, convert, convert)
         return convert
 
     return register
@@ -35,6 +33,4 @@ def converts(*operations: str) -> Callable[[Convert], Convert]:
 
 def converters() -> dict[str, Convert]:
     """The converter of every operation that has one."""
-    for family in _FAMILIES:
-        import_module(f"caffecompat.export.from_torch.{family}")
-    return dict(_CONVERTERS)
+    return _CONVERTERS.complete()

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from caffecompat.export.registering import Registry
 from caffecompat.layers.base import Layer
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Emitter(NamedTuple):
     precision: Precision
 
 
-_EMITTERS: dict[type[Layer], Emitter] = {}
+_EMITTERS: Registry[type[Layer], Emitter] = Registry("caffecompat.export.onnx", _FAMILIES, "emitter")
 
 
 def emits(*classes: type[Layer], precision: Precision = Precision.HALF) -> Callable[[E], E]:
@@ -67,10 +67,7 @@ def emits(*classes: type[Layer], precision: Precision = Precision.HALF) -> Calla
     """
 
     def register(emit: E) -> E:
-        for cls in classes:
-            if cls in _EMITTERS:
-                raise ValueError(f"{cls.__name__} has two emitters: {_EMITTERS[cls].emit.__name__}, {emit.__name__}")
-            _EMITTERS[cls] = Emitter(emit, precision)
+        _EMITTERS.add(classes, Emitter(emit, precision), emit)
         return emit
 
     return register
@@ -78,6 +75,4 @@ def emits(*classes: type[Layer], precision: Precision = Precision.HALF) -> Calla
 
 def emitters() -> dict[type[Layer], Emitter]:
     """The emitter of every class of layers that has one."""
-    for family in _FAMILIES:
-        import_module(f"caffecompat.export.onnx.{family}")
-    return dict(_EMITTERS)
+    return _EMITTERS.complete()

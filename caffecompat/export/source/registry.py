@@ -6,12 +6,12 @@ As in `export.onnx`, writers are registered by the class of the layer's module.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from importlib import import_module
 from typing import Any, TypeVar
 
 from torch import Tensor
 
 from caffecompat.errors import CaffeCompatError, UnsupportedError
+from caffecompat.export.registering import Registry
 from caffecompat.export.source.item import Argument, Item, Make, Value
 from caffecompat.graph.spec import Shape
 from caffecompat.layers.base import Layer
@@ -111,7 +111,9 @@ class Site:
         return self.layer.error(message, hint=hint, kind=UnsupportedError)
 
 
-_WRITERS: dict[type[Layer], Callable[[Any, Site], None]] = {}
+_WRITERS: Registry[type[Layer], Callable[[Any, Site], None]] = Registry(
+    "caffecompat.export.source", _FAMILIES, "writer"
+)
 
 
 def writes(*classes: type[Layer]) -> Callable[[W], W]:
@@ -122,10 +124,7 @@ def writes(*classes: type[Layer]) -> Callable[[W], W]:
     """
 
     def register(write: W) -> W:
-        for cls in classes:
-            if cls in _WRITERS:
-                raise ValueError(f"{cls.__name__} has two writers: {_WRITERS[cls].__name__}, {write.__name__}")
-            _WRITERS[cls] = write
+        _WRITERS.add(classes, write, write)
         return write
 
     return register
@@ -133,6 +132,4 @@ def writes(*classes: type[Layer]) -> Callable[[W], W]:
 
 def writers() -> dict[type[Layer], Callable[[Any, Site], None]]:
     """The writer of every class of layers that has one."""
-    for family in _FAMILIES:
-        import_module(f"caffecompat.export.source.{family}")
-    return dict(_WRITERS)
+    return _WRITERS.complete()
