@@ -16,31 +16,31 @@ from caffecompat.errors import UsageError
 from caffecompat.net import Net
 
 
-def calibration_of(pictures: Path | None, record: Preprocessing) -> Calibration | None:
-    """What `--calibration` names, prepared as the net's pictures are.
-
-    Raises:
-        CaffeCompatError: there are no pictures, or the database cannot be read.
-    """
-    return None if pictures is None else Calibration(pictures, record)
-
-
 class LateEngine:
     """A net in an engine that is made for the first inputs that come.
 
+    `pictures` are what `--calibration` names; they are prepared by `record`, as the net's are.
+
     Raises:
         UsageError: the device is not the CPU.
+        CaffeCompatError: there are no pictures, or the database cannot be read.
     """
 
     def __init__(
-        self, net: Net, name: str, precision: Precision, device: torch.device, calibration: Calibration | None
+        self,
+        net: Net,
+        name: str,
+        precision: Precision,
+        device: torch.device,
+        pictures: Path | None,
+        record: Preprocessing,
     ) -> None:
         if device.type != "cpu":
             raise UsageError(f"--engine runs on the CPU, not on {device.type}", hint="leave --device out")
         self._net = net
         self._name = name
         self._precision = precision
-        self._calibration = calibration
+        self._calibration = None if pictures is None else Calibration(pictures, record)
         self._engine: Engine | None = None
 
     def __call__(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -122,9 +122,9 @@ def open_session(
 def _late_engine(
     net: Net, name: str, precision: Precision, device: torch.device, pictures: Path | None, record: Preprocessing
 ) -> LateEngine:
-    from caffecompat.cli.predict._engine import LateEngine, calibration_of
+    from caffecompat.cli.predict._engine import LateEngine
 
-    return LateEngine(net, name, precision, device, calibration_of(pictures, record))
+    return LateEngine(net, name, precision, device, pictures, record)
 
 
 def start(
