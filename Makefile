@@ -35,7 +35,7 @@ lint: $(INSTALLED)  ## style, types, and whether the compiled schema is fresh
 	$(BIN)/python proto/compile.py --check
 
 test: lint  ## lint, then every test
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 format: $(INSTALLED)  ## mend style
 	$(BIN)/ruff check --fix
