@@ -1,9 +1,10 @@
-"""Watch: what processes hear of each other's end. Here all are of one process, which must not end."""
+"""Watch: what processes hear of each other's end. Most are of one process here, which must not end."""
 
 from __future__ import annotations
 
-import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -112,26 +113,46 @@ def test_a_process_that_does_not_notice_is_ended_with_the_reason(watches, ended,
     assert capfd.readouterr().err.startswith("Error: worker 1 ended, and the others with it\n")
 
 
-def test_a_request_to_terminate_waits_for_the_reason(watches, ended, monkeypatch):
-    monkeypatch.setattr(module, "EXPLAINED", 0.3)
-    before = signal.getsignal(signal.SIGTERM)
-    first, second, _ = watches()
-    # Of the watches of a process only the first catches the signal.
-    assert signal.getsignal(signal.SIGTERM) is not before
-    vanish(second)
-    assert first.within(5)
-    signal.raise_signal(signal.SIGTERM)
-    time.sleep(0.6)
-    assert ended == []
+# --- requests to terminate, in processes of their own, which they end
+
+TERMINATED = """
+import signal, socket, threading, time
+from caffecompat.solver import watch as module
+
+module.PATIENCE = {patience}
+module.EXPLAINED = 0.3
+pairs = [socket.socketpair() for _ in range(2)]
+watches = [module.Watch(0, {{1: pairs[0][0], 2: pairs[1][0]}}), module.Watch(1, {{0: pairs[0][1]}})]
+caught = signal.getsignal(signal.SIGTERM)
+assert caught is not signal.SIG_DFL
+{happens}
+signal.raise_signal(signal.SIGTERM)
+time.sleep(1)
+for watch in watches:
+    watch.close(left=True)
+assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+print("went on")
+"""
+VANISHES = "watches[1]._over = True; pairs[0][1].shutdown(socket.SHUT_RDWR); assert watches[0].within(5)"
 
 
-def test_a_request_to_terminate_without_a_reason(watches, ended, monkeypatch):
-    monkeypatch.setattr(module, "EXPLAINED", 0.2)
-    before = signal.getsignal(signal.SIGTERM)
-    first, *others = watches()
-    signal.raise_signal(signal.SIGTERM)
-    time.sleep(0.6)
-    assert ended == [143]
-    for watch in (first, *others):
-        watch.close(left=True)
-    assert signal.getsignal(signal.SIGTERM) is before
+def terminated(happens, patience):
+    """A process that trains with others and is asked to terminate."""
+    command = [sys.executable, "-c", TERMINATED.format(happens=happens, patience=patience)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_a_request_to_terminate_waits_for_the_reason():
+    done = terminated(VANISHES, patience=0.6)
+    assert (done.returncode, done.stdout) == (1, ""), done
+    assert done.stderr.startswith("Error: worker 1 ended, and the others with it\n")
+
+
+def test_a_request_to_terminate_once_the_reason_is_known_ends_nothing():
+    done = terminated(VANISHES, patience=20)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "went on\n", "")
+
+
+def test_a_request_to_terminate_without_a_reason():
+    done = terminated("", patience=20)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
