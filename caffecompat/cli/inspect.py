@@ -71,6 +71,7 @@ def _as_json(net: Net, costs: Sequence[LayerCost]) -> dict[str, Any]:
             "memory_access": cost.memory_access,
             "receptive_field": cost.receptive_field,
             "stride": cost.stride,
+            "offset": cost.offset,
         }
         for cost in costs
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, prod
@@ -20,23 +20,38 @@ class Reach:
     Attributes:
         size: how many values of the input, padding included.
         stride: how many of them lie between what two neighbours see; below 1 after an upsampling.
+        offset: where the middle of what the first value sees lies; 0 is the middle of the input's first value.
     """
 
     size: tuple[Fraction, ...]
     stride: tuple[Fraction, ...]
+    offset: tuple[Fraction, ...]
 
-    def through(self, kernel: Sequence[int], stride: Sequence[int] | None = None) -> Reach:
-        """The reach after a window of `kernel` values that moves by `stride` (1 if not given)."""
-        step = stride or (1,) * len(kernel)
+    def through(
+        self, kernel: Sequence[int], stride: Sequence[int] | None = None, pad: Sequence[int] | None = None
+    ) -> Reach:
+        """The reach after a window of `kernel` values that moves by `stride` (1 if not given) over `pad` (or 0)."""
+        step, before = stride or (1,) * len(kernel), pad or (0,) * len(kernel)
         return Reach(
             tuple(size + (k - 1) * jump for size, k, jump in zip(self.size, kernel, self.stride, strict=True)),
             tuple(jump * s for jump, s in zip(self.stride, step, strict=True)),
+            self.moved([Fraction(k - 1, 2) - p for k, p in zip(kernel, before, strict=True)]).offset,
         )
 
-    def spread(self, kernel: Sequence[int], stride: Sequence[int]) -> Reach:
+    def spread(self, kernel: Sequence[int], stride: Sequence[int], pad: Sequence[int]) -> Reach:
         """The reach after a transposed window: a value of the output lies under ceil(kernel / stride) windows."""
         under = [ceil(Fraction(k, s)) for k, s in zip(kernel, stride, strict=True)]
-        return Reach(self.through(under).size, tuple(jump / s for jump, s in zip(self.stride, stride, strict=True)))
+        middle = [(p - Fraction(k - 1, 2)) / s for k, s, p in zip(kernel, stride, pad, strict=True)]
+        return Reach(
+            self.through(under).size,
+            tuple(jump / s for jump, s in zip(self.stride, stride, strict=True)),
+            self.moved(middle).offset,
+        )
+
+    def moved(self, values: Sequence[Fraction | int]) -> Reach:
+        """The reach where the first value is the one that stood `values` further."""
+        moved = zip(self.offset, values, self.stride, strict=True)
+        return Reach(self.size, self.stride, tuple(offset + value * jump for offset, value, jump in moved))
 
 
 @dataclass(frozen=True)
@@ -53,6 +68,7 @@ class LayerCost:
         receptive_field: values of the input that a value of its first top sees, by axis; None where no axis of
             the input is left (labels, priors).
         stride: distance in the input of what neighbours of the first top see.
+        offset: the middle of what the first value of the first top sees, from the middle of the input's first value.
     """
 
     spec: LayerSpec
@@ -62,6 +78,7 @@ class LayerCost:
     memory_access: int
     receptive_field: tuple[int, ...] | None
     stride: tuple[float, ...] | None
+    offset: tuple[float, ...] | None
 
 
 def analyse(graph: Graph, shapes: Mapping[BlobKey, Shape], parameters: Sequence[Sequence[Shape]]) -> list[LayerCost]:
@@ -89,7 +106,8 @@ def analyse(graph: Graph, shapes: Mapping[BlobKey, Shape], parameters: Sequence[
                 multiply_adds=_multiply_adds(spec, shapes, blobs, batch),
                 memory_access=0 if spec.row.data else read_and_written + sum(map(prod, blobs)),
                 receptive_field=tuple(ceil(size) for size in first.size) if first else None,
-                stride=tuple(float(step) for step in first.stride) if first else None,
+                stride=tuple(map(float, first.stride)) if first else None,
+                offset=tuple(map(float, first.offset)) if first else None,
             )
         )
     return costs
@@ -122,14 +140,16 @@ def _multiply_adds(spec: LayerSpec, shapes: Mapping[BlobKey, Shape], blobs: Sequ
 
 def _input_reach(shape: Shape) -> Reach | None:
     axes = len(shape) - 2
-    return Reach((Fraction(1),) * axes, (Fraction(1),) * axes) if axes > 0 else None
+    return Reach((Fraction(1),) * axes, (Fraction(1),) * axes, (Fraction(0),) * axes) if axes > 0 else None
 
 
 def _reach(
-    spec: LayerSpec, bottoms: Sequence[Shape], blobs: Sequence[Shape], reaches: Iterable[Reach | None]
+    spec: LayerSpec, bottoms: Sequence[Shape], blobs: Sequence[Shape], reaches: Sequence[Reach | None]
 ) -> Reach | None:
     if spec.type == "PriorBox":
         return None
+    if spec.type == "Crop" and reaches[0] is not None:
+        return reaches[0].moved(_cropped(spec, len(bottoms[0]))[-len(reaches[0].size) :])
     reach = _widest([found for found in reaches if found is not None])
     if reach is None:
         return None
@@ -139,17 +159,28 @@ def _reach(
         stride = by_axis(message, "stride", 1, axes)
         dilation = by_axis(message, "dilation", 1, axes)
         kernel = [d * (k - 1) + 1 for k, d in zip(blobs[0][2:], dilation, strict=True)]
-        return reach.through(kernel, stride) if spec.type == "Convolution" else reach.spread(kernel, stride)
+        pad = by_axis(message, "pad", 0, axes)
+        return reach.through(kernel, stride, pad) if spec.type == "Convolution" else reach.spread(kernel, stride, pad)
     if spec.type == "Pooling" and axes == 2:
         pooling = spec.message.pooling_param
         if pooling.global_pooling:
             return reach.through(space)
-        return reach.through(by_axis(pooling, "kernel", 1, axes), by_axis(pooling, "stride", 1, axes))
+        kernel, stride, pad = (by_axis(pooling, name, 1, axes) for name in ("kernel", "stride", "pad"))
+        return reach.through(kernel, stride, pad)
     if spec.type in ("InnerProduct", "SPP") and len(bottoms[0]) == axes + 2:
         return reach.through(space)
     if spec.type == "LRN" and spec.message.lrn_param.norm_region == caffe_pb2.LRNParameter.WITHIN_CHANNEL:
-        return reach.through([spec.message.lrn_param.local_size] * axes)
+        size = spec.message.lrn_param.local_size
+        return reach.through([size] * axes, pad=[(size - 1) // 2] * axes)
     return reach
+
+
+def _cropped(spec: LayerSpec, dims: int) -> list[int]:
+    """How many values a Crop layer cuts off at the beginning of each axis."""
+    param = spec.message.crop_param
+    axis = param.axis % dims
+    offsets = list(param.offset) or [0]
+    return [0] * axis + (offsets * (dims - axis) if len(offsets) == 1 else offsets)
 
 
 def _widest(reaches: Sequence[Reach]) -> Reach | None:
@@ -161,6 +192,7 @@ def _widest(reaches: Sequence[Reach]) -> Reach | None:
     return Reach(
         tuple(max(reach.size[axis] for reach in alike) for axis in range(axes)),
         tuple(max(reach.stride[axis] for reach in alike) for axis in range(axes)),
+        tuple(max(alike, key=lambda reach: reach.size[axis]).offset[axis] for axis in range(axes)),
     )
 
 

@@ -30,7 +30,10 @@ def test_vgg16(monkeypatch):
     reach = {name: (found[name].receptive_field, found[name].stride) for name in found}
     assert reach["conv4_3"] == ((92, 92), (8, 8))
     assert reach["pool5"] == ((212, 212), (32, 32))
+    assert reach["conv5_3"] == ((196, 196), (16, 16))
     assert reach["fc6"] == ((404, 404), (32, 32))
+    # 15.5 is the middle of the first 32 pixels.
+    assert (found["conv5_3"].offset, found["pool5"].offset) == ((7.5, 7.5), (15.5, 15.5))
     first = found["conv1_1"]
     assert first.memory_access == 3 * 224 * 224 + 1792 + 64 * 224 * 224
 
@@ -62,6 +65,7 @@ CHAINS = {
         ("conv", "kernel_size: 3"),
     ],
     "sparse": [("conv", "kernel_size: 2 stride: 3"), ("deconv", "kernel_size: 3 stride: 2")],
+    "shifted": [("conv", "kernel_size: 4 pad: 1 stride: 2"), ("pool", "kernel_size: 3 pad: 1 stride: 2")],
     "within": [("lrn", "local_size: 5"), ("conv", "kernel_size: 3")],
 }
 
@@ -79,31 +83,50 @@ def chain(tmp_path, layers, size):
 
 
 def seen(net, size):
-    """Height and width of what one value in the middle of the output depends on: the widest of some neighbours."""
+    """For values in the middle of the output, axis by axis: (its place, the first and the last place it depends on)."""
     data = torch.rand(1, 2, *size, requires_grad=True)
     (output,) = net(data=data).values()
     rows, columns = output.shape[2] // 2, output.shape[3] // 2
-    widest = [0, 0]
+    found = ([], [])
     for row in range(rows - 2, rows + 2):
         for column in range(columns - 2, columns + 2):
             (gradient,) = torch.autograd.grad(output[0, 0, row, column], data, retain_graph=True)
             touched = gradient[0].abs().sum(0) > 0
-            for axis in (0, 1):
+            for axis, place in enumerate((row, column)):
                 places = touched.any(1 - axis).nonzero()
-                widest[axis] = max(widest[axis], int(places[-1] - places[0]) + 1)
-    return tuple(widest)
+                found[axis].append((place, int(places[0]), int(places[-1])))
+    return found
 
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_reach_is_what_gradients_show(tmp_path, name):
     size = (40, 48)
     net, found = chain(tmp_path, CHAINS[name], size)
-    assert list(found.values())[-1].receptive_field == seen(net, size)
+    last = list(found.values())[-1]
+    for axis, places in enumerate(seen(net, size)):
+        assert last.receptive_field[axis] == max(end - start + 1 for _, start, end in places)
+        for place, start, end in places:
+            middle = last.offset[axis] + place * last.stride[axis]
+            # Under a transposed window neighbours see more and less by turns.
+            assert abs((start + end) / 2 - middle) <= (0.5 * last.stride[axis] if "deconv" in str(CHAINS[name]) else 0)
 
 
 def test_stride_after_upsampling(tmp_path):
     _, found = chain(tmp_path, CHAINS["sparse"], (40, 48))
     assert list(found.values())[-1].stride == (1.5, 1.5)
+
+
+def test_crop_moves_what_is_seen(tmp_path):
+    path = tmp_path / "crop.prototxt"
+    path.write_text(
+        'input: "data" input_shape { dim: 1 dim: 2 dim: 9 dim: 8 } input: "like" input_shape { dim: 1 dim: 2 dim: 2 '
+        f'dim: 2 }} layer {{ name: "c" bottom: "data" top: "c" {LAYERS["conv"] % "kernel_size: 3 stride: 2"} }} '
+        'layer { name: "crop" type: "Crop" bottom: "c" bottom: "like" top: "crop" '
+        "crop_param { axis: 2 offset: 2 offset: 1 } }"
+    )
+    _, found = costs(path)
+    assert (found["c"].offset, found["crop"].offset) == ((1, 1), (5, 3))
+    assert found["crop"].receptive_field == (3, 3)
 
 
 def test_inner_product_and_global_pooling_see_the_whole_map(tmp_path):
