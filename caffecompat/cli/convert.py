@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.option("--half", is_flag=True, help="float16 in an .onnx, for weights in an .xml.")
 @click.option("--fixed-batch", is_flag=True, help="Fix the number of images in a .pt2, .onnx or .xml.")
 @click.option("--dynamic-size", is_flag=True, help="Let height and width of pictures in an .onnx or .xml vary.")
-@click.option("--no-verify", is_flag=True, help="Do not compare an .onnx, an .xml, or a fused net, with the net.")
+@click.option("--no-verify", is_flag=True, help="Do not compare an .onnx, .xml, .py, or a fused net, with the net.")
 @click.option("--license", metavar="TEXT", default="", help="The licence of the net and its weights, to be recorded.")
 @net_options
 @preprocessing_options
@@ -71,7 +71,7 @@ def command(
     .pt2              an exported program: runs in PyTorch without caffecompat
     .onnx             a graph of ONNX's standard operators, compared with the net in ONNX Runtime
     .xml              a model for OpenVINO, compared with the net there; its weights in .bin
-    .py               the source of a plain PyTorch module, with the parameters beside it in .safetensors
+    .py               the source of a plain PyTorch module, compared with the net; its parameters in .safetensors
     .safetensors      the parameters
     .pt               the parameters, as a state dict
     .caffemodel       the parameters for Caffe, in today's form (V2)

@@ -9,7 +9,7 @@ from onnx import ModelProto
 
 from caffecompat.engines.base import Settings
 from caffecompat.errors import CaffeCompatError, UnsupportedError
-from caffecompat.export.onnx.axes import find_axes
+from caffecompat.export.axes import find_axes
 from caffecompat.export.onnx.building import build_model
 from caffecompat.export.onnx.options import MAX_BYTES, OPSET
 from caffecompat.export.onnx.writing import model_proto

@@ -13,10 +13,12 @@ from torch import Tensor
 from caffecompat.engines.base import Engine, Settings
 from caffecompat.engines.calibrating import Calibration
 from caffecompat.engines.choosing import choose
+from caffecompat.engines.measuring import measure
 from caffecompat.engines.registry import Precision, check_precision, engine_row
+from caffecompat.engines.report import Report
 from caffecompat.errors import UsageError, did_you_mean, quoted
-from caffecompat.export.comparing import random_values
 from caffecompat.export.fusing import for_inference
+from caffecompat.export.sampling import random_tensors
 from caffecompat.export.settling import settled
 from caffecompat.net import Net
 
@@ -45,20 +47,21 @@ def optimize(
         engine: a name of `caffecompat.engines.ENGINES`, or "auto": all that are installed are measured on the
             example, and the fastest whose outputs are the plain net's is taken.
         precision: "float32", "bfloat16" or "int8".
-        example: inputs by blob name, such as will come; those left out are random, of the shapes that the net was
-            built for.
-        calibration: for "int8", what ranges of values are taken from: a folder of pictures, an LMDB, inputs by name, or
-            a `calibrating.Calibration`.
+        example: inputs by blob name, such as will come; those left out are of the calibration, else random, of the
+            shapes that the net was built for.
+        calibration: for "int8", inputs such as will come: a folder or a list of pictures, an LMDB, inputs by name, or
+            a `Calibration`. Of most the ranges of values are taken, by the others it is measured what int8 costs.
         threads: how many threads to use; as many as torch does if not given.
         cache: keep on disk what "auto" chose, and take it from there; see `docs/engines.md`.
         tell: is called with a sentence on what is measured and chosen; without it the log of
             "caffecompat.engines" gets them.
 
     Returns:
-        The engine. `engine(data=images)` gives the outputs by name; `engine.report` says what "auto" measured.
+        The engine. `engine(data=images)` gives the outputs by name; `engine.report` says what "auto" measured, and
+        `engine.report.accuracy` what int8 costs.
 
     Raises:
-        UsageError: there is no such engine, precision or input, or the net is in training.
+        UsageError: there is no such engine, precision or input, the net is in training, or int8 has no calibration.
         UnsupportedError: the engine is not installed, a layer has no form there (the error names it), or no engine
             holds the tolerance.
         CaffeCompatError: the net cannot compute the example.
@@ -72,12 +75,32 @@ def optimize(
     given = _by_blob(net, example or {})
     net = settled(net)
     net = for_inference(net) if _has_more(net) else net
-    if precision == "int8" and calibration is not None and not isinstance(calibration, Calibration):
-        calibration = Calibration(calibration, net.preprocessing)
-    settings = Settings(precision, _example(net, given), threads or torch.get_num_threads(), calibration)
-    if row is not None:
-        return row.load()(net, settings)
-    return choose(net, settings, tell or _log.info, cache=cache)
+    tell = tell or _log.info
+    example = _example(net, given)
+    typical = _calibration(calibration, net, example) if precision == "int8" else None
+    if typical is not None:
+        example = {**next(typical.batches(typical.held_out, example)).inputs, **given}
+    settings = Settings(precision, example, threads or torch.get_num_threads(), typical)
+    if row is None:
+        return choose(net, settings, tell, cache=cache)
+    made = row.load()(net, settings)
+    if typical is not None:
+        accuracy = measure(made, settings, tell)
+        tell(str(accuracy))
+        made.report = Report(made.name, precision, settings.threads, accuracy=accuracy)
+    return made
+
+
+def _calibration(given: Any, net: Net, example: Mapping[str, Tensor]) -> Calibration:
+    """What int8 is calibrated with, for inputs of the example's shapes.
+
+    Raises:
+        UsageError: there is nothing.
+    """
+    if given is None:
+        raise UsageError("int8 needs calibration", hint="calibration=FOLDER (--calibration): typical pictures")
+    found = given if isinstance(given, Calibration) else Calibration(given, net.preprocessing)
+    return found.fitted({name: tuple(value.shape) for name, value in example.items()})
 
 
 def _has_more(net: Net) -> bool:
@@ -102,5 +125,4 @@ def _by_blob(net: Net, given: Mapping[str, Tensor | np.ndarray[Any, Any]]) -> di
 
 def _example(net: Net, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """All inputs: those given, and random ones."""
-    random = np.random.default_rng(0)
-    return {name: given[name] if name in given else random_values(net, name, random) for name in net.inputs}
+    return {name: given.get(name, drawn) for name, drawn in random_tensors(net).items()}

@@ -7,15 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from caffecompat.errors import CaffeCompatWarning, UnsupportedError
 from caffecompat.export.onnx.options import OPSET, OnnxOptions
 from caffecompat.export.openvino.options import OpenVinoOptions
+from caffecompat.export.verifying import Exported
 from caffecompat.net import Net
-
-if TYPE_CHECKING:
-    from caffecompat.export.onnx.exporting import Exported
 
 Tell = Callable[[str], None]
 
@@ -60,7 +57,23 @@ def export_openvino(
     return _told(export_openvino(net, path, options, metadata), "OpenVINO", tell)
 
 
-COMPARED = {".onnx": export_onnx, ".xml": export_openvino}
+def export_source(
+    net: Net, path: Path, asked: Asked, metadata: Mapping[str, str], tell: Tell | None
+) -> tuple[list[Path], bool]:
+    """Write a `.py` and its `.safetensors`: the files written, and whether the number of images may vary."""
+    from caffecompat.export.source.exporting import export_source
+
+    exported = export_source(net, path, metadata, verify=asked.verify)
+    if asked.verify and exported.comparisons is None:
+        warnings.warn(
+            f"{path}: not verified: safetensors is not installed (pip install safetensors)",
+            CaffeCompatWarning,
+            stacklevel=3,
+        )
+    return _told(exported, "PyTorch, without this package,", tell)
+
+
+COMPARED = {".onnx": export_onnx, ".xml": export_openvino, ".py": export_source}
 
 
 def _needs_onnx(what: str, extra: str) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from caffecompat.errors import CaffeCompatError, quoted
+from caffecompat.export.sampling import random_tensors
 from caffecompat.layers.base import Layer
 from caffecompat.layers.detection import DetectionOutput
 from caffecompat.layers.elementwise import ArgMax
@@ -22,9 +22,6 @@ from caffecompat.layers.pooling import Pooling
 from caffecompat.layers.proposal import Proposal, PythonProposal
 from caffecompat.layers.selecting import BatchReindex, Filter
 from caffecompat.net import Net
-
-# The deviation of a picture's values, from 0 to 255.
-PIXELS = 60
 
 
 def chooses(layer: Layer) -> bool:
@@ -39,11 +36,12 @@ def difference(found: Tensor, wanted: Tensor) -> float:
     if found.shape != wanted.shape:
         return float("inf")
     found, wanted = found.double(), wanted.double()
-    finite = wanted.isfinite()
-    if not torch.equal(finite, found.isfinite()):
+    odd = ~(found.isfinite() & wanted.isfinite())
+    if not torch.allclose(found[odd], wanted[odd], 0.0, 0.0, equal_nan=True):
         return float("inf")
-    largest = wanted[finite].abs().max().item() if finite.any() else 0.0
-    apart = (found - wanted)[finite].abs().max().item() if finite.any() else 0.0
+    if odd.all():
+        return 0.0
+    largest, apart = wanted[~odd].abs().max().item(), (found - wanted)[~odd].abs().max().item()
     return apart / largest if largest else apart
 
 
@@ -57,8 +55,7 @@ def compare(wanted: Net, found: Net) -> dict[str, float]:
     Raises:
         CaffeCompatError: a net cannot compute random values, or does not give finite ones.
     """
-    random = np.random.default_rng(0)
-    inputs = {name: random_values(wanted, name, random) for name in wanted.inputs}
+    inputs = random_tensors(wanted)
     recorded = _Recorded()
     outputs = _run(wanted, inputs, recorded)
     for name, value in outputs.items():
@@ -70,15 +67,6 @@ def compare(wanted: Net, found: Net) -> dict[str, float]:
     compared = _Compared(recorded)
     results = _run(found, inputs, compared)
     return {**compared.differences, **{name: difference(results[name], outputs[name]) for name in outputs}}
-
-
-def random_values(net: Net, name: str, random: np.random.Generator) -> Tensor:
-    """Random values for an input, normally distributed; those of a picture as large as the net's pictures may be."""
-    shape = net.blob_shapes[next(key for key in net.graph.inputs if key.name == name)]
-    record = net.preprocessing
-    picture = len(shape) == 4 and name == record.input and record.channels != "none"
-    deviation = PIXELS * abs(record.scale) if picture else 1.0
-    return torch.from_numpy(random.standard_normal(shape, dtype=np.float32) * np.float32(deviation))
 
 
 class _Recorded:

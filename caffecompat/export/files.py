@@ -68,8 +68,8 @@ def export(
         opset: the version of the operators in an `.onnx`; None means 17.
         half: float16 weights and activations in an `.onnx`, float16 weights in an `.xml`; inputs and outputs stay
             float32.
-        verify: compare what ONNX Runtime makes of an `.onnx`, or OpenVINO of an `.xml`, with the net, before it is
-            written.
+        verify: compare what ONNX Runtime makes of an `.onnx`, OpenVINO of an `.xml`, or a process without this package
+            of a `.py`, with the net, before it is written.
         license: the licence of the net and its weights, as text, to be recorded.
         tell: is called with what was found by verifying.
 
@@ -107,10 +107,6 @@ def export(
     elif suffix in COMPARED:
         asked = Asked(dynamic_batch, dynamic_size, opset, half, verify)
         written, varies = COMPARED[suffix](net, path, asked, metadata, tell)
-    elif suffix == ".py":
-        from caffecompat.export.source.exporting import export_source
-
-        written, varies = export_source(net, path, metadata), True
     else:
         _PARAMETERS[suffix](net, path, metadata)
         written, varies = [path], True

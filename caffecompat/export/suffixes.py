@@ -25,7 +25,7 @@ OPTIONS = {
     "dynamic_size": (".onnx", ".xml"),
     "half": (".onnx", ".xml"),
     "opset": (".onnx",),
-    "verify": (".onnx", ".xml"),
+    "verify": (".onnx", ".xml", ".py"),
 }
 
 
@@ -43,7 +43,8 @@ def check_target(path: Path, embed_preprocessing: bool, options: Collection[str]
     suffix = suffix_of(path)
     for option in options:
         if suffix not in OPTIONS[option]:
-            formats = " and ".join(OPTIONS[option])
+            *others, last = OPTIONS[option]
+            formats = f"{', '.join(others)} and {last}" if others else last
             raise UsageError(f"{option.replace('_', ' ')} can be chosen for {formats} only, not for {suffix}")
     if embed_preprocessing and suffix != ".pt2":
         raise UsageError(f"preprocessing can be embedded in .pt2 only, not in {suffix}")

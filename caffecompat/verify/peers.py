@@ -119,7 +119,7 @@ def _as_onnx(net: Net, extra: str) -> Iterator[tuple[Model, Path, dict[str, str]
         UnsupportedError: onnx is missing, or a layer has no form in it.
     """
     try:
-        from caffecompat.export.onnx.axes import find_axes
+        from caffecompat.export.axes import find_axes
         from caffecompat.export.onnx.building import build_model
         from caffecompat.export.onnx.writing import written
     except ImportError as error:

@@ -26,10 +26,10 @@ import torch
 from caffecompat.cli.convert import command
 from caffecompat.cli.opening import open_net
 from caffecompat.errors import CaffeCompatError
-from caffecompat.export.onnx.axes import shapes_for
+from caffecompat.export.axes import shapes_for
+from caffecompat.export.comparing import difference
 from caffecompat.export.onnx.exporting import export_onnx
 from caffecompat.export.onnx.options import OnnxOptions
-from caffecompat.export.onnx.verifying import difference
 from tests.export.onnx_cases import run_model, run_net
 from tests.support import SHARED
 
@@ -131,8 +131,10 @@ def compared(path: Path, folder: Path) -> Iterator[Row]:
     inputs = {blob: random.standard_normal(shape, dtype=np.float32) for blob, shape in shapes.items()}
     found, wanted = run_model(target, inputs), run_net(net, inputs)
     for blob, value in found.items():
-        outside = difference(value, wanted[blob])
-        other = difference(in_opencv(target, inputs), wanted[blob]) if detects else None
+        outside = difference(torch.from_numpy(value), torch.from_numpy(wanted[blob]))
+        other = None
+        if detects:
+            other = difference(torch.from_numpy(in_opencv(target, inputs)), torch.from_numpy(wanted[blob]))
         yield Row(name, blob, value.shape, inside.get(blob), outside, other)
 
 

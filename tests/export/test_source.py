@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from caffecompat.cli.main import main
 from caffecompat.errors import CaffeCompatError
 from caffecompat.export import export
-from caffecompat.export.onnx.sampling import random_inputs
+from caffecompat.export.sampling import random_inputs
 from caffecompat.export.source.text import literal
 from tests.export.onnx_cases import assert_same, run_net
 from tests.export.source_cases import (

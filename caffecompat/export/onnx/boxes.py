@@ -7,7 +7,8 @@ import torch
 
 from caffecompat.export.onnx.registry import Precision, emits
 from caffecompat.export.onnx.scope import Scope
-from caffecompat.export.onnx.values import DOUBLE, FLOAT, INT64, Array, Size, Value
+from caffecompat.export.onnx.values import DOUBLE, FLOAT, INT64, Size, Value
+from caffecompat.export.sampling import Array
 from caffecompat.layers.prior_box import PriorBox
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from caffecompat.errors import UnsupportedError
-from caffecompat.export.onnx.axes import Axes, fed
+from caffecompat.export.axes import Axes, fed
 from caffecompat.export.onnx.model import Model, Node
 from caffecompat.export.onnx.registry import Emitter, Precision, emitters
 from caffecompat.export.onnx.scope import Scope

@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from onnx import defs
 
 from caffecompat.errors import UsageError
-from caffecompat.export.onnx.axes import find_axes
+from caffecompat.export.axes import find_axes
 from caffecompat.export.onnx.building import build_model
 from caffecompat.export.onnx.options import OPSET, OnnxOptions
-from caffecompat.export.onnx.verifying import Comparison, check, compare
+from caffecompat.export.onnx.verifying import check, compare
 from caffecompat.export.onnx.writing import written
 from caffecompat.export.pt2 import evaluation
+from caffecompat.export.verifying import Exported
 from caffecompat.net import Net
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What came of an export.
-
-    Attributes:
-        files: the files written.
-        varies: whether the number of images may vary.
-        comparisons: the outputs compared with the net's; None if they were not.
-    """
-
-    files: list[Path]
-    varies: bool
-    comparisons: list[Comparison] | None
 
 
 def export_onnx(net: Net, path: Path, options: OnnxOptions, metadata: Mapping[str, str]) -> Exported:

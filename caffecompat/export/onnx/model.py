@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, helper
 
-from caffecompat.export.onnx.values import NUMPY, Array, Value
+from caffecompat.export.onnx.values import NUMPY, Value
+from caffecompat.export.sampling import Array
 from caffecompat.graph.spec import BlobKey
 
 # Constants of at most so many values are kept once for the whole graph.

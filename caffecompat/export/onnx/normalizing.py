@@ -6,7 +6,8 @@ import numpy as np
 
 from caffecompat.export.onnx.registry import Precision, emits
 from caffecompat.export.onnx.scope import Scope
-from caffecompat.export.onnx.values import Array, Value
+from caffecompat.export.onnx.values import Value
+from caffecompat.export.sampling import Array
 from caffecompat.layers.base import Layer
 from caffecompat.layers.fork_normalization import (
     BN,

@@ -13,7 +13,8 @@ import numpy as np
 
 from caffecompat.export.onnx.registry import emits
 from caffecompat.export.onnx.scope import Scope
-from caffecompat.export.onnx.values import BOOL, FLOAT, INT64, Array, Size, Value, greatest
+from caffecompat.export.onnx.values import BOOL, FLOAT, INT64, Size, Value, greatest
+from caffecompat.export.sampling import Array
 from caffecompat.layers.pooling import AVE, MAX, SPP, Pair, Pooling, Window
 
 LEAST = float(np.finfo(np.float32).min)

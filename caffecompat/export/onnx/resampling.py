@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from caffecompat.export.axes import Sizes
 from caffecompat.export.onnx.registry import Precision, emits
 from caffecompat.export.onnx.scope import Scope
-from caffecompat.export.onnx.values import Sizes, Value
+from caffecompat.export.onnx.values import Value
 from caffecompat.layers.pooling import Pair
 from caffecompat.layers.resampling import Resample, Resize
 

@@ -11,8 +11,10 @@ import numpy as np
 from onnx import helper
 
 from caffecompat.errors import UnsupportedError
+from caffecompat.export.axes import Sizes
 from caffecompat.export.onnx.model import Model, Node
-from caffecompat.export.onnx.values import HALF, INT64, Array, Size, Sizes, Symbol, Value
+from caffecompat.export.onnx.values import HALF, INT64, Size, Symbol, Value
+from caffecompat.export.sampling import Array
 from caffecompat.layers.base import Layer
 
 # What an operator takes: a value, a number of the layer's type, an array, nothing (an optional input left out).

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
+
+from caffecompat.export.axes import Sizes
 
 FLOAT = int(TensorProto.FLOAT)
 HALF = int(TensorProto.FLOAT16)
 DOUBLE = int(TensorProto.DOUBLE)
 INT64 = int(TensorProto.INT64)
 BOOL = int(TensorProto.BOOL)
-
-Array = npt.NDArray[Any]
-# The sizes of a blob; None where the graph takes more than one.
-Sizes = tuple[int | None, ...]
 
 NUMPY: dict[int, npt.DTypeLike] = {FLOAT: np.float32, HALF: np.float16, DOUBLE: np.float64, INT64: np.int64}
 

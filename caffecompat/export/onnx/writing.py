@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,9 +12,11 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 import caffecompat
 from caffecompat.errors import CaffeCompatError
+from caffecompat.export.drafting import take_name
 from caffecompat.export.onnx.model import Model
 from caffecompat.export.onnx.options import MAX_BYTES
-from caffecompat.export.onnx.values import Array, Value
+from caffecompat.export.onnx.values import Value
+from caffecompat.export.sampling import Array
 from caffecompat.formats import atomic_write
 
 _ALIGNMENT = 4096
@@ -59,20 +60,6 @@ def written(
     except OSError as error:
         hint = "its folder does not exist: make it first, or give another one" if not path.parent.is_dir() else None
         raise CaffeCompatError(f"cannot be written: {error.strerror or error}", file=path, hint=hint) from error
-
-
-def take_name(draft: Path, path: Path) -> None:
-    """Give a finished draft its name, and the access rights of the file that had it.
-
-    Raises:
-        CaffeCompatError: it is the name of a folder.
-        OSError: it cannot be given.
-    """
-    if path.is_dir():
-        raise CaffeCompatError("expected the name of a file to write, got a directory", file=path)
-    if path.exists():
-        draft.chmod(path.stat().st_mode & 0o777)
-    os.replace(draft, path)
 
 
 def model_proto(model: Model, name: str, metadata: Mapping[str, str], data: Path | None = None) -> ModelProto:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from caffecompat.errors import CaffeCompatError, UnsupportedError
-from caffecompat.export.onnx.values import Array
+from caffecompat.export.sampling import Array
 
 _TELEMETRY = "openvino_telemetry"
 

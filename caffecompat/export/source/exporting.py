@@ -10,6 +10,8 @@ from pathlib import Path
 from torch import Tensor
 
 from caffecompat.data.preprocessing import Preprocessing
+from caffecompat.export.axes import find_axes
+from caffecompat.export.drafting import drafted
 from caffecompat.export.pt2 import evaluation
 from caffecompat.export.safetensors import safetensors_bytes
 from caffecompat.export.source.blocks import fold_blocks
@@ -22,43 +24,50 @@ from caffecompat.export.source.operators import sources
 from caffecompat.export.source.printing import Forward, class_lines, returned_by_name
 from caffecompat.export.source.runs import fold_runs
 from caffecompat.export.source.text import WIDTH, comment_safe, constant, fitted, literal, of
+from caffecompat.export.source.verifying import can_verify
+from caffecompat.export.source.verifying import verify as verify_module
+from caffecompat.export.verifying import Exported
 from caffecompat.formats import atomic_write
 from caffecompat.net import Net
 
 # Keys of the preprocessing record that are written even if they are as they are by default.
 _ALWAYS = ("input", "channels", "mean", "scale", "size")
+_BESIDE = ".safetensors"
 # Longer lists of labels, and mean images, stay in the other file.
 _MAX_LABELS = 25
 
 
-def export_source(net: Net, path: Path, metadata: Mapping[str, str]) -> list[Path]:
+def export_source(net: Net, path: Path, metadata: Mapping[str, str], *, verify: bool = True) -> Exported:
     """Write a net as the source of a module that needs torch and safetensors alone, as it computes in evaluation.
 
     The parameters go into a `.safetensors` of the same name beside it, and with them the metadata, whole, and as
-    "layers" a JSON object that says where the parameters of each layer are.
+    "layers" a JSON object that says where the parameters of each layer are. Unless told otherwise, the module is run
+    in a process of its own, and its outputs are compared with the net's, before a file appears.
 
     Args:
         net: the net, its parameters filled; it does not change.
         path: where to, `*.py`; both files are replaced whole.
         metadata: texts by name.
-
-    Returns:
-        The files written.
+        verify: compare, if the packages are installed that the module needs.
 
     Raises:
         UnsupportedError: a layer cannot be written; it names the layer.
-        CaffeCompatError: a file cannot be written.
+        CaffeCompatError: a file cannot be written, or the outputs are not the net's.
     """
     name = net.graph.name or Path(net.graph.file or "").stem
-    with evaluation(net):
-        code, tensors, layers = write_source(build(net), name, metadata)
-    beside = path.with_suffix(".safetensors")
-    with atomic_write(path) as file:
-        file.write(code.encode())
-        with atomic_write(beside) as weights:
+    comparisons = None
+    with evaluation(net), drafted(path, _BESIDE) as written:
+        draft = build(net)
+        code, tensors, layers = write_source(draft, name, metadata)
+        axes = find_axes(net, dynamic_batch=True, dynamic_size=False)
+        with atomic_write(written) as file:
+            file.write(code.encode())
+        with atomic_write(written.with_suffix(_BESIDE)) as weights:
             for part in safetensors_bytes(tensors, {**metadata, "layers": json.dumps(layers)}):
                 weights.write(part)
-    return [path, beside]
+        if verify and can_verify():
+            comparisons = verify_module(net, written, axes.inputs, list(draft.inputs), list(draft.outputs))
+    return Exported([path, path.with_suffix(_BESIDE)], axes.batch, comparisons)
 
 
 def write_source(draft: Draft, name: str, metadata: Mapping[str, str]) -> tuple[str, dict[str, Tensor], dict[str, str]]:

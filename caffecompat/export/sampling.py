@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
 
-from caffecompat.export.onnx.values import Array
 from caffecompat.graph.spec import Shape
 from caffecompat.layers.base import Layer
 from caffecompat.layers.inner_product import Embed
@@ -19,7 +22,10 @@ from caffecompat.layers.selecting import BatchReindex
 from caffecompat.layers.upsampling import MaxUnpool, UpsampleByMask
 from caffecompat.net import Net
 
-_PIXEL = 60.0
+Array = npt.NDArray[Any]
+
+# The deviation of a picture's values, from 0 to 255.
+_PIXELS = 60
 
 
 def random_inputs(
@@ -40,7 +46,7 @@ def random_inputs(
     inputs: dict[str, Array] = {}
     for name, shape in shapes.items():
         picture = pixels and len(shape) == 4 and name == record.input and record.channels != "none"
-        deviation = np.float32(_PIXEL * abs(record.scale) if picture else 1.0)
+        deviation = np.float32(_PIXELS * abs(record.scale) if picture else 1.0)
         inputs[name] = np.asarray(random.standard_normal(shape, dtype=np.float32) * deviation)
     for layer in net.layers:
         for place, key in enumerate(layer.spec.bottoms):
@@ -49,6 +55,13 @@ def random_inputs(
                 if numbers is not None:
                     inputs[key.name] = numbers.astype(np.float32).reshape(shapes[key.name])
     return inputs
+
+
+def random_tensors(net: Net) -> dict[str, Tensor]:
+    """Values for all inputs of the shapes that the net was built for, by name: the same each time; see above."""
+    shapes = {key.name: net.blob_shapes[key] for key in net.graph.inputs}
+    drawn = random_inputs(net, shapes, np.random.default_rng(0), pixels=True)
+    return {name: torch.from_numpy(value) for name, value in drawn.items()}
 
 
 def _numbers(layer: Layer, place: int, shapes: list[Shape], random: np.random.Generator) -> Array | None:

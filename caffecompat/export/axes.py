@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from caffecompat.errors import CaffeCompatError, UnsupportedError, UsageError
-from caffecompat.export.onnx.values import Sizes
 from caffecompat.graph.spec import BlobKey, Shape
 from caffecompat.layers.data import DummyData
 from caffecompat.layers.detection import DetectionOutput
@@ -18,6 +17,8 @@ from caffecompat.layers.proposal import Proposal, PythonProposal
 from caffecompat.layers.selecting import Filter
 from caffecompat.net import Net
 
+# The sizes of a blob; None where more than one is possible.
+Sizes = tuple[int | None, ...]
 # Layers of which one size of the tops depends on values, and its axis.
 _BY_VALUES = ((DetectionOutput, 2), (Filter, 0), (Proposal, 0), (PythonProposal, 0))
 
