@@ -9,7 +9,7 @@ from html import escape
 from caffecompat.errors import printable
 
 # These have no end tag in HTML.
-_EMPTY = frozenset({"meta", "img", "br"})
+_EMPTY = frozenset({"meta", "img", "br", "input"})
 
 
 class Markup(str):

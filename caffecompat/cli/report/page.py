@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,14 +53,29 @@ def render(title: str, facts: Sequence[tuple[str, Content]], sections: Sequence[
         *(element("section", element("h2", part.title, id=f"part{n}"), *part.parts) for n, part in enumerate(sections)),
         element("footer", f"caffecompat {caffecompat.__version__}"),
     ]
+    return whole(title, join(body))
+
+
+def whole(title: str, body: Markup, *, style: str = "", script: str = "") -> bytes:
+    """An HTML file of its own.
+
+    Args:
+        title: what it is about.
+        body: what it holds.
+        style: rules of CSS after the common ones.
+        script: the only script that may run in it; none may if it is "".
+    """
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = f"{_POLICY}; script-src 'sha256-{allowed}'" if script else _POLICY
     head = [
         element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("meta", http_equiv="Content-Security-Policy", content=Markup(policy)),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("title", title),
-        element("style", Markup(STYLE)),
+        element("style", Markup(STYLE + style)),
     ]
-    page = element("html", element("head", *head), element("body", join(body)), lang="en")
+    last = element("script", Markup(script)) if script else None
+    page = element("html", element("head", *head), element("body", body, last), lang="en")
     return f"<!DOCTYPE html>\n{page}\n".encode("utf-8", "backslashreplace")
 
 
