@@ -54,6 +54,14 @@ class LabelledPictures(ABC):
             FormatError: it cannot be read.
         """
 
+    @abstractmethod
+    def files(self) -> list[Path]:
+        """The files that hold the pictures and say the classes.
+
+        Raises:
+            FormatError: one is not there.
+        """
+
 
 def open_labelled(path: Path, root: Path | None = None, names: Sequence[str] = ()) -> LabelledPictures:
     """The pictures of a database, of a list of lines `name label`, or of a folder with a folder for each class.
@@ -100,6 +108,9 @@ class _Records(LabelledPictures):
                 raise FormatError(f"expected a picture of bytes with 1 or 3 channels, got {got}")
             return LabelledPicture(name, np.ascontiguousarray(values.transpose(1, 2, 0), np.uint8), datum.label)
 
+    def files(self) -> list[Path]:
+        return sorted(file for file in self._database.path.iterdir() if file.is_file())
+
 
 class _Listed(LabelledPictures):
     """Those of a list."""
@@ -115,12 +126,18 @@ class _Listed(LabelledPictures):
     def read(self, index: int) -> LabelledPicture:
         name = self._files.names[index]
         try:
-            image = read_image(paths.find(name, "picture", root=self._root, beside=str(self._files.path)))
+            image = read_image(self._path(name))
         except CaffeCompatError as error:
             place = "" if error.file is None else f"{error.file}: "
             line = self._files.lines[index]
             raise FormatError(place + error.message, file=self._files.path, line=line, hint=error.hint) from error
         return LabelledPicture(name, image, self._labels[index])
+
+    def files(self) -> list[Path]:
+        return [self._files.path, *map(self._path, self._files.names)]
+
+    def _path(self, name: str) -> Path:
+        return paths.find(name, "picture", root=self._root, beside=str(self._files.path))
 
 
 class _Folders(LabelledPictures):
@@ -149,3 +166,6 @@ class _Folders(LabelledPictures):
     def read(self, index: int) -> LabelledPicture:
         file, label = self._items[index]
         return LabelledPicture(str(file), read_image(file), label)
+
+    def files(self) -> list[Path]:
+        return [file for file, _ in self._items]

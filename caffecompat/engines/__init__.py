@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from caffecompat.engines.base import Engine, Settings
+    from caffecompat.engines.calibrating import Calibration
     from caffecompat.engines.optimizing import optimize
     from caffecompat.engines.registry import ENGINES, PRECISIONS, EngineRow, available
 
 _MODULES = {
+    "Calibration": "calibrating",
     "ENGINES": "registry",
     "Engine": "base",
     "EngineRow": "registry",
@@ -23,7 +25,7 @@ _MODULES = {
     "optimize": "optimizing",
 }
 
-__all__ = ["ENGINES", "PRECISIONS", "Engine", "EngineRow", "Settings", "available", "optimize"]
+__all__ = ["ENGINES", "PRECISIONS", "Calibration", "Engine", "EngineRow", "Settings", "available", "optimize"]
 
 
 def __getattr__(name: str) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from caffecompat.graph.spec import Shape
 from caffecompat.net import Net
 
 if TYPE_CHECKING:
+    from caffecompat.engines.calibrating import Calibration
     from caffecompat.engines.report import Report
 
 
@@ -28,13 +29,15 @@ class Settings:
         precision: what it computes in; inputs and outputs are float32 in each.
         example: the inputs it is made and measured for, by blob name.
         threads: how many threads it uses.
-        calibration: what ranges of values are taken from, for "int8": see `caffecompat.engines.quantizing`.
+        calibration: what ranges of values are taken from, for "int8".
+        made: what was made of the net with the calibration, for all engines that are tried: see `quantizing`.
     """
 
     precision: Precision
     example: Mapping[str, Tensor]
     threads: int
-    calibration: Any = None
+    calibration: Calibration | None = None
+    made: dict[object, Any] = field(default_factory=dict, compare=False)
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -53,7 +56,7 @@ class Engine(ABC):
         net: the net it was made from. Some parameters are shared with it, so they must not change.
         precision: what it computes in.
         input_shapes: the shapes it was made for, by blob name. Others are taken too, the first time slowly.
-        report: what was measured, and why this engine was chosen; None if it was named by the user.
+        report: what was measured, and why this engine was chosen; None if it was named by the user and nothing was.
     """
 
     name: ClassVar[str]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from caffecompat.engines.accuracy import Accuracy
 from caffecompat.engines.base import Settings
 from caffecompat.engines.registry import ENGINES
 from caffecompat.engines.report import Report, Trial
@@ -45,7 +46,14 @@ def folder() -> Path:
 
 
 def key_of(net: Net, settings: Settings) -> str:
-    """What a choice hangs on, as a hash: layers, parameters, shapes, precision, threads, versions, the processor."""
+    """What a choice hangs on, as a hash.
+
+    That is: layers, parameters, shapes, precision, what int8 is calibrated and measured with, threads, versions, the
+    processor.
+
+    Raises:
+        FormatError: a file to calibrate with cannot be read.
+    """
     digest = hashlib.sha256(net_message(net).SerializeToString(deterministic=True))
     for blobs in net_blobs(net):
         for blob in blobs:
@@ -54,7 +62,7 @@ def key_of(net: Net, settings: Settings) -> str:
     given = {
         "shapes": settings.shapes,
         "precision": settings.precision,
-        "calibration": getattr(settings.calibration, "source", None),
+        "calibration": settings.calibration and settings.calibration.stamp(),
         "threads": settings.threads,
         "dialect": net.graph.dialect,
         "engines": sorted(ENGINES),
@@ -73,7 +81,8 @@ def recall(key: str) -> Report | None:
             return None
         found = json.loads(path.read_bytes())
         trials = tuple(Trial(**trial) for trial in found["trials"])
-        report = Report(found["chosen"], found["precision"], found["threads"], trials, cached=True)
+        accuracy = None if found["accuracy"] is None else Accuracy(**found["accuracy"])
+        report = Report(found["chosen"], found["precision"], found["threads"], trials, cached=True, accuracy=accuracy)
         return report if report.chosen in ENGINES else None
     return None
 
@@ -85,6 +94,7 @@ def keep(key: str, report: Report) -> None:
         "precision": report.precision,
         "threads": report.threads,
         "trials": [vars(trial) for trial in report.trials],
+        "accuracy": report.accuracy and vars(report.accuracy),
     }
     path = _path(key)
     try:

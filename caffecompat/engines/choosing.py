@@ -11,6 +11,7 @@ from torch import Tensor
 from caffecompat.engines.base import Engine, Settings
 from caffecompat.engines.caching import keep, key_of, recall
 from caffecompat.engines.comparing import apart, reference
+from caffecompat.engines.measuring import measure
 from caffecompat.engines.registry import ENGINES, EngineRow
 from caffecompat.engines.report import Report, Trial
 from caffecompat.errors import CaffeCompatError, UnsupportedError
@@ -42,7 +43,8 @@ def choose(net: Net, settings: Settings, tell: Tell, *, cache: bool) -> Engine:
             tell(str(known))
             return engine
     engine, trials = _fastest(net, settings, tell)
-    report = Report(engine.name, settings.precision, settings.threads, tuple(trials))
+    accuracy = None if settings.calibration is None else measure(engine, settings, tell)
+    report = Report(engine.name, settings.precision, settings.threads, tuple(trials), accuracy=accuracy)
     engine.report = report
     if cache:
         keep(key, report)

@@ -76,11 +76,11 @@ def optimize(
     net = settled(net)
     net = for_inference(net) if _has_more(net) else net
     tell = tell or _log.info
-    example = _example(net, given)
-    typical = _calibration(calibration, net, example) if precision == "int8" else None
+    inputs = _example(net, given)
+    typical = _calibration(calibration, net, inputs) if precision == "int8" else None
     if typical is not None:
-        example = {**next(typical.batches(typical.held_out, example)).inputs, **given}
-    settings = Settings(precision, example, threads or torch.get_num_threads(), typical)
+        inputs = {**next(typical.batches(typical.held_out, inputs)).inputs, **given}
+    settings = Settings(precision, inputs, threads or torch.get_num_threads(), typical)
     if row is None:
         return choose(net, settings, tell, cache=cache)
     made = row.load()(net, settings)

@@ -25,7 +25,6 @@ from torch import Tensor
 from caffecompat.engines.base import Settings
 from caffecompat.engines.calibrating import Calibration
 from caffecompat.engines.onnx_models import float_model, refusals
-from caffecompat.errors import UsageError
 from caffecompat.net import Net
 
 # What is worth it, and what may lie between without leaving int8; all else stays float32.
@@ -53,38 +52,44 @@ def quantized_model(trunk: Net, settings: Settings, *, any_batch: bool) -> Model
 
     Args:
         trunk: the net.
-        settings: those of the engine; `calibration` is a `Calibration`.
+        settings: those of the engine; there is a calibration.
         any_batch: let the number of images vary, if the net allows.
 
     Raises:
-        UsageError: there is no calibration.
         UnsupportedError: a layer has no form in ONNX, or it cannot be quantized.
     """
     calibration = settings.calibration
-    if not isinstance(calibration, Calibration):
-        raise UsageError("int8 needs calibration", hint="calibration=FOLDER (--calibration): typical pictures")
+    assert calibration is not None, "int8 without a calibration"
     key = (any_batch, *sorted(trunk.blob_shapes[key] for key in trunk.graph.inputs), *trunk.outputs)
-    if key not in calibration.cache:
+    made = settings.made
+    if key not in made:
         proto = onnx.shape_inference.infer_shapes(float_model(trunk, any_batch=any_batch))
         nodes = _nodes(proto, trunk)
         with refusals("onnxruntime.quantization"), _quiet():
-            if "ranges" not in calibration.cache:
+            if "ranges" not in made:
                 ranges = _all_ranges(proto, nodes, calibration, settings.example)
                 chosen = _best(proto, nodes, ranges, calibration, settings.example)
-                calibration.cache.update(ranges=ranges[chosen], method=chosen)
-            calibration.cache[key] = _quantized(proto, nodes, calibration.cache["ranges"])
-    model: ModelProto = calibration.cache[key]
+                made.update(ranges=ranges[chosen], method=chosen)
+            made[key] = _quantized(proto, nodes, made["ranges"])
+    model: ModelProto = made[key]
     return model
 
 
 def _nodes(proto: ModelProto, trunk: Net) -> list[str]:
-    """The names of the nodes to be quantized."""
+    """The names of the nodes to be quantized, the last first.
+
+    What stands behind the last convolution or product on a way, such as the Concat of a detector's predictions, which
+    have ranges of their own, is not between any.
+    """
     sums = {spec.name for spec in trunk.graph.layers if spec.type in _SUMS}
-    return [
-        node.name
-        for node in proto.graph.node
-        if node.op_type in _WORTH | _BETWEEN or (node.op_type == "Add" and node.name in sums)
-    ]
+    found = []
+    needed: set[str] = set()
+    for node in reversed(proto.graph.node):
+        between = node.op_type in _BETWEEN or (node.op_type == "Add" and node.name in sums)
+        if node.op_type in _WORTH or (between and not needed.isdisjoint(node.output)):
+            found.append(node.name)
+            needed.update(node.input)
+    return found
 
 
 def _quantized(proto: ModelProto, nodes: list[str], ranges: TensorsData) -> ModelProto:
@@ -164,8 +169,8 @@ def _arrays(
     proto: ModelProto, calibration: Calibration, items: list[int], example: Mapping[str, Tensor]
 ) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
     names = {value.name for value in proto.graph.input}
-    for batch, _ in calibration.batches(items, example):
-        yield {name: value.float().numpy() for name, value in batch.items() if name in names}
+    for batch in calibration.batches(items, example):
+        yield {name: value.float().numpy() for name, value in batch.inputs.items() if name in names}
 
 
 def _best(

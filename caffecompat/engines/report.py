@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from caffecompat.engines.accuracy import Accuracy
 from caffecompat.engines.registry import Precision
 
 
@@ -32,14 +33,15 @@ class Trial:
 
 @dataclass(frozen=True)
 class Report:
-    """Why an engine was chosen.
+    """Why an engine was chosen, and what it costs.
 
     Attributes:
         chosen: its name.
         precision: what it computes in.
         threads: how many threads all had.
-        trials: all that were tried.
+        trials: all that were tried; none if the engine was named by the user.
         cached: the choice was made earlier, by these figures, and not now.
+        accuracy: what int8 costs; None for other precisions.
     """
 
     chosen: str
@@ -47,8 +49,10 @@ class Report:
     threads: int
     trials: tuple[Trial, ...] = ()
     cached: bool = False
+    accuracy: Accuracy | None = None
 
     def __str__(self) -> str:
-        how = "as measured earlier" if self.cached else "measured"
-        head = f"engine {self.chosen} ({self.precision}, {self.threads} threads), {how}"
-        return "\n  ".join([head, *map(str, self.trials)])
+        how = ", as measured earlier" if self.cached else ", measured" if self.trials else ""
+        head = f"engine {self.chosen} ({self.precision}, {self.threads} threads){how}"
+        lines = "\n  ".join([head, *map(str, self.trials)])
+        return lines if self.accuracy is None else f"{lines}\n{self.accuracy}"

@@ -38,8 +38,7 @@ def test_lenet(engine):
 
 def test_what_is_calibrated_with():
     records = Calibration(shared_file("data/digits/train_lmdb"), limit=40)
-    assert records.labels is not None
-    assert (len(records.used), len(records.held_out)) == (30, 10)
+    assert (len(records.used), len(records.held_out)) == (40, 350)
     assert not set(records.used) & set(records.held_out)
     with pytest.raises(UsageError, match="have \\[2, 3\\] items"):
         Calibration({"a": np.zeros((2, 1)), "b": np.zeros((3, 1))})
