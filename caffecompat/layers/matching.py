@@ -2,12 +2,16 @@
 
 Source: Vinyals et al.: Matching Networks for One Shot Learning, 2016, section 2.1: P(y | query, S) is the sum of
 a(query, x_i) over the members x_i of class y, with a(query, x_i) = softmax over i of cosine(f(query), g(x_i)).
+
+Cosines of embeddings that a ReLU made lie within 0 to 1, where the softmax over five members gives none more than
+e / (e + 4) = 0.40: there is little to be learnt from such an attention. `scale` multiplies the cosines before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import torch
@@ -59,10 +63,12 @@ class MatchingParameter:
     Attributes:
         ways: the number of classes of an episode; labels are 0 to ways - 1.
         episodes: of how many episodes the bottoms hold the rows, one after the other.
+        scale: what the cosines are multiplied by; the paper has 1.
     """
 
     ways: int = 5
     episodes: int = 1
+    scale: float = 1.0
 
 
 class _Matching(Layer):
@@ -73,8 +79,11 @@ class _Matching(Layer):
         param: Any = self.message
         self.ways: int = param.ways
         self.episodes: int = param.episodes
+        self.scale: float = param.scale
         if self.ways < 1 or self.episodes < 1:
             raise self.error(f"ways and episodes must be positive, got {self.ways} and {self.episodes}")
+        if not 0 < self.scale < inf:
+            raise self.error(f"expected a positive scale, got {self.scale:g}")
 
     def shapes(self, *bottoms: Shape) -> tuple[Shape, ...]:
         queries, support, labels = bottoms[:3]
@@ -96,7 +105,7 @@ class _Matching(Layer):
         rows = [precise(blob).reshape(self.episodes, blob.shape[0] // self.episodes, -1) for blob in (queries, support)]
         # A product of rounded cosines would be worth little.
         with torch.autocast(queries.device.type, enabled=False):
-            return cosines(rows[0], rows[1])
+            return self.scale * cosines(rows[0], rows[1])
 
     def _classes(self, labels: Tensor) -> Tensor:
         return class_labels(self, labels, self.ways).index.reshape(self.episodes, -1)

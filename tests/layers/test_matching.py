@@ -44,7 +44,8 @@ def blobs_of(layer):
     return [blob.detach().double().numpy() for blob in layer.blobs]
 
 
-def test_probabilities_and_loss_are_the_papers():
+@pytest.mark.parametrize(("body", "scale"), [("", 1), ("scale: 10", 10)])
+def test_probabilities_and_loss_are_the_papers(body, scale):
     episodes, ways, size = 2, 3, 4
     queries, support = rows_of(episodes * 5, size), rows_of(episodes * 6, size, seed=1)
     labels = np.array([0, 1, 2, 2, 1, 0, 2, 2, 1, 1, 0, 0])
@@ -53,9 +54,9 @@ def test_probabilities_and_loss_are_the_papers():
     for row, query in enumerate(queries):
         own = range(6 * (row // 5), 6 * (row // 5) + 6)
         cosine = [query @ support[i] / np.linalg.norm(query) / np.linalg.norm(support[i]) for i in own]
-        for weight, i in zip(softmax(np.array(cosine)), own, strict=True):
+        for weight, i in zip(softmax(scale * np.array(cosine)), own, strict=True):
             expected[row, labels[i]] += weight
-    param = f"matching_param {{ ways: {ways} episodes: {episodes} }}"
+    param = f"matching_param {{ ways: {ways} episodes: {episodes} {body} }}"
     shapes = (queries.shape, support.shape, labels.shape)
     np.testing.assert_allclose(run(single("Matching", param, *shapes), queries, support, labels), expected, atol=1e-12)
     loss, probabilities = run(
@@ -120,6 +121,7 @@ def test_a_query_whose_class_the_support_lacks():
     ("type_", "body", "shapes", "kind", "says"),
     [
         ("Matching", "matching_param { ways: 0 }", ((4, 2), (4, 2), (4,)), ShapeError, "must be positive"),
+        ("Matching", "matching_param { scale: -1 }", ((4, 2), (4, 2), (4,)), ShapeError, "a positive scale, got -1"),
         ("Matching", "matching_param { episodes: 3 }", ((6, 2), (4, 2), (4,)), ShapeError, "members .* of 3 episodes"),
         ("Matching", "", ((4, 2), (4, 3), (4,)), ShapeError, "rows of the same shape"),
         ("Matching", "", ((4, 2), (4, 2), (5,)), ShapeError, r"labels of shape \(4,\)"),

@@ -304,7 +304,7 @@ def _boxes_and_answers() -> list[Case]:
 
 
 def _matching() -> list[Case]:
-    sizes, context = "matching_param { ways: 3 episodes: 2 }", "full_context_param { episodes: 2 steps: 3 }"
+    sizes, context = "matching_param { ways: 3 episodes: 2 scale: 4 }", "full_context_param { episodes: 2 steps: 3 }"
     support, classes = of(6, 4), fixed((6,), 0, 2, 1, 1, 0, 2)
     queries, asked = of(4, 4), fixed((4,), 2, 0, 1, 1)
     return [
