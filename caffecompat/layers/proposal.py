@@ -32,6 +32,8 @@ class _Proposal(Layer):
     """
 
     anchors: Tensor
+    # Base size, ratios and scales of the anchors.
+    anchor_sizes: tuple[float, tuple[float, ...], tuple[float, ...]]
 
     def _set_anchors(self, base_size: float, ratios: Sequence[float], scales: Sequence[float]) -> None:
         values = (base_size, *ratios, *scales)
@@ -40,6 +42,7 @@ class _Proposal(Layer):
                 f"expected a base size, ratios and scales above 0, got {base_size}, {list(ratios)} and {list(scales)}",
                 kind=SchemaError,
             )
+        self.anchor_sizes = (base_size, tuple(ratios), tuple(scales))
         self.register_buffer("anchors", generate_anchors(base_size, ratios, scales), persistent=False)
 
     def _check_options(self, options: ProposalOptions) -> None:

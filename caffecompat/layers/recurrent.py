@@ -64,7 +64,7 @@ class Recurrent(Layer):
         self._size, self._exposed = param.num_output, param.expose_hidden
         self._carried: State = ()
         exposed = self.parts if self._exposed else 0
-        self._static = len(bottoms) == 3 + exposed
+        self.static = len(bottoms) == 3 + exposed
         if self._size < 1:
             raise self.error(f"num_output must be positive, got {self._size}")
         if len(bottoms) not in (2 + exposed, 3 + exposed) or len(spec.tops) != 1 + exposed:
@@ -75,7 +75,7 @@ class Recurrent(Layer):
         rows = self.gates * self._size
         self.declare("0", (rows, prod(bottoms[0][2:])), param.weight_filler)
         self.declare("1", (rows,), param.bias_filler)
-        if self._static:
+        if self.static:
             self.declare("2", (rows, prod(bottoms[2][1:])), param.weight_filler)
         self.declare(str(len(self.blob_names)), (rows, self._size), param.weight_filler)
 
@@ -87,7 +87,7 @@ class Recurrent(Layer):
         x, cont, *others = bottoms
         if len(x) < 2 or cont != x[:2] or not x[0]:
             raise self.error(f"needs x (T, N, ...) and cont (T, N), T at least 1, got shapes {x} and {cont}")
-        if self._static and others.pop(0)[:1] != x[1:2]:
+        if self.static and others.pop(0)[:1] != x[1:2]:
             raise self.error(f"the static input must have {x[1]} items, got shape {bottoms[2]}")
         part = (1, x[1], self._size)
         for other in others:
@@ -99,10 +99,10 @@ class Recurrent(Layer):
         blobs = self.blobs
         streams = x.shape[1]
         gates = functional.linear(x.flatten(2) if x.ndim > 2 else x.unsqueeze(2), blobs[0], blobs[1])
-        if self._static:
+        if self.static:
             gates = gates + functional.linear(others[0].reshape(streams, -1), blobs[2])
             others = others[1:]
-        recurrent = blobs[3 if self._static else 2]
+        recurrent = blobs[3 if self.static else 2]
         state = tuple(part.detach().squeeze(0) for part in others) if self._exposed else self._begin(x)
         tops = []
         for gate, begins in zip(gates.unbind(0), cont.unsqueeze(-1).to(x.dtype).unbind(0), strict=True):

@@ -311,6 +311,15 @@ def test_names_never_become_code(first, tmp_path):
     assert not (tmp_path / "owned").exists()
 
 
+def test_a_blob_called_as_an_operator(tmp_path):
+    """Its name would hide the function that makes it."""
+    text = input_layer(1, 2, 6, 6) + conv("c", "data", 2, extra="")
+    text += 'layer { name: "crop" type: "Crop" bottom: "data" bottom: "c" top: "crop" crop_param { offset: 1 } }\n'
+    text += conv("d", "crop", 2) + 'layer { name: "s" type: "Eltwise" bottom: "crop" bottom: "d" top: "s" }'
+    net = make_net(text)
+    compare(net, written(net, tmp_path))
+
+
 def test_many_layers_of_one_name(tmp_path):
     text, bottom = input_layer(1, 2, 5, 5), "data"
     for number in range(6):

@@ -10,7 +10,7 @@ import torch
 
 from caffecompat.errors import UnsupportedError
 from caffecompat.export.source.item import Item, Make, Value
-from caffecompat.export.source.registry import Site, writers
+from caffecompat.export.source.registry import WITHOUT, Site, writers
 from caffecompat.graph.spec import BlobKey, Shape
 from caffecompat.layers.base import Layer
 from caffecompat.layers.data import DummyData
@@ -70,11 +70,17 @@ def _writer(layer: Layer) -> Callable[[Any, Site], None]:
     writer = writers().get(type(layer))
     if writer is None:
         raise layer.error(
-            f"layer type {layer.spec.type} has no form in plain PyTorch here",
-            hint="losses and evaluation drop out of nets that `caffecompat convert` reads; .pt2 holds most layers",
+            f"layer type {layer.spec.type} has no form in plain PyTorch here: {_reason(layer)}",
+            hint=".pt2 holds most layers",
             kind=UnsupportedError,
         )
     return writer
+
+
+def _reason(layer: Layer) -> str:
+    if layer.spec.type == "Python":
+        return "a Python layer is code of your own, which cannot be copied from here"
+    return WITHOUT.get(layer.spec.type, "a layer of a plug-in is code of your own, which cannot be copied from here")
 
 
 def _share(layer: Layer, items: Sequence[Item], makers: dict[int, Item]) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 
 from torch import nn
 
+from caffecompat.export.source import operators
+
 # Longer names are cut.
 _MAX = 48
 _OTHERS = re.compile(r"[^A-Za-z0-9]+")
@@ -33,8 +35,8 @@ def attribute(text: str, kind: str, taken: Iterable[str]) -> str:
 
 
 def variable(text: str, kind: str, taken: Iterable[str]) -> str:
-    """The name of a value or a parameter."""
-    return _unique(_plain(text, kind), RESERVED.union(taken).__contains__)
+    """The name of a value or a parameter: none that would hide an operator."""
+    return _unique(_plain(text, kind), RESERVED.union(taken, operators.names()).__contains__)
 
 
 # What a net's name says of its prototxt.

@@ -77,8 +77,10 @@ def bn(layer: BN, at: Site) -> None:
 
 @writes(BNWithoutStatistics)
 def bn_without_statistics(layer: BNWithoutStatistics, at: Site) -> None:
-    if layer.more_tops:
-        raise at.error("a BN whose statistics are tops has no form in plain PyTorch here")
+    over = literal((0, *range(2, len(at.shapes[0]))))
+    statistics = (f"{{0}}.mean({over})", f"{{0}}.var({over}, correction=0)")
+    for text, top in zip(statistics, at.tops[1:], strict=False):
+        at.function("statistic", f"{text}.reshape(1, -1, 1, 1)", None, [top])
     scaled = at.bottoms[0]
     if layer.learns:
         scaled = at.between()
@@ -86,7 +88,7 @@ def bn_without_statistics(layer: BNWithoutStatistics, at: Site) -> None:
     behind = len(at.shapes[0]) - 2
     tensors = {"weight": layer.weight.reshape(-1), "bias": layer.bias.reshape(-1)}
     arguments = [Argument((layer.channels,), "", "out_channels"), Argument(behind, "behind", "", 0)]
-    at.module("scale", "ScaleBias", arguments, tensors, [scaled], operators=["ScaleBias"])
+    at.module("scale", "ScaleBias", arguments, tensors, [scaled], at.tops[:1], operators=["ScaleBias"])
 
 
 @writes(MVN)

@@ -5,7 +5,9 @@ As in `export.onnx`, writers are registered by the class of the layer's module.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -15,6 +17,7 @@ from caffecompat.export.registering import Registry
 from caffecompat.export.source.item import Argument, Item, Make, Value
 from caffecompat.graph.spec import Shape
 from caffecompat.layers.base import Layer
+from caffecompat.schema.plugins import BUILT_IN
 
 W = TypeVar("W", bound=Callable[[Any, "Site"], None])
 
@@ -22,14 +25,21 @@ _FAMILIES = (
     "convolving",
     "detections",
     "elementwise",
+    "flow",
     "joining",
     "neurons",
     "normalizing",
     "pooling",
     "products",
+    "recurring",
+    "regions",
     "shaping",
     "upsampling",
 )
+
+_PACKAGE = "caffecompat.export.source"
+_LOSS = "it is a loss, which drops out of what `convert` reads: PyTorch's own are for training"
+_EVALUATION = "it evaluates, and drops out of what `convert` reads"
 
 
 class Site:
@@ -111,9 +121,7 @@ class Site:
         return self.layer.error(message, hint=hint, kind=UnsupportedError)
 
 
-_WRITERS: Registry[type[Layer], Callable[[Any, Site], None]] = Registry(
-    "caffecompat.export.source", _FAMILIES, "writer"
-)
+_WRITERS: Registry[type[Layer], Callable[[Any, Site], None]] = Registry(_PACKAGE, _FAMILIES, "writer")
 
 
 def writes(*classes: type[Layer]) -> Callable[[W], W]:
@@ -132,4 +140,25 @@ def writes(*classes: type[Layer]) -> Callable[[W], W]:
 
 def writers() -> dict[type[Layer], Callable[[Any, Site], None]]:
     """The writer of every class of layers that has one."""
+    if any(module in sys.modules for module in BUILT_IN.values()):
+        import_module(f"{_PACKAGE}.matching")
     return _WRITERS.complete()
+
+
+# Why the others have none, by type.
+WITHOUT: dict[str, str] = {
+    "Accuracy": _EVALUATION,
+    "CenterLoss": _LOSS,
+    "ContrastiveLoss": _LOSS,
+    "DetectionEvaluate": _EVALUATION,
+    "EuclideanLoss": _LOSS,
+    "HDF5Output": "it writes a file: take the output of the module instead",
+    "HingeLoss": _LOSS,
+    "InfogainLoss": _LOSS,
+    "MatchingLoss": _LOSS,
+    "MultiBoxLoss": _LOSS,
+    "MultinomialLogisticLoss": _LOSS,
+    "SigmoidCrossEntropyLoss": _LOSS,
+    "SmoothL1Loss": _LOSS,
+    "SoftmaxWithLoss": _LOSS,
+}

@@ -78,10 +78,12 @@ def fitted(text: str, depth: int, before: str = "") -> str:
     """
     margin = _INDENT * depth
     line = f"{margin}{before}{text}"
-    parts = _split(text)
+    # Of a function the parameters are split, not the type of its result.
+    head, arrow, result = text.partition(" -> ") if text.startswith("def ") else (text, "", "")
+    parts = _split(head)
     if len(line.rpartition("\n")[2]) <= WIDTH or parts is None:
         return line
-    opened, contents, closed = parts
+    opened, contents, closed = parts[0], parts[1], parts[2] + arrow + result
     inside = f"{margin}{_INDENT}{', '.join(contents)}"
     if _CALLED.search(opened) and len(inside) <= WIDTH:
         return "\n".join([f"{margin}{before}{opened}", inside, f"{margin}{closed}"])
