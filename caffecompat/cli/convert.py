@@ -1,4 +1,4 @@
-"""`caffecompat convert`: a prototxt and its weights as a file for PyTorch, ONNX, OpenVINO or Caffe."""
+"""`caffecompat convert`: a prototxt and its weights as a file for PyTorch, ONNX, OpenVINO, ExecuTorch or Caffe."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 @click.option("--half", is_flag=True, help="float16 in an .onnx, for weights in an .xml.")
 @click.option("--fixed-batch", is_flag=True, help="Fix the number of images in a .pt2, .onnx or .xml.")
 @click.option("--dynamic-size", is_flag=True, help="Let height and width of pictures in an .onnx or .xml vary.")
-@click.option("--no-verify", is_flag=True, help="Do not compare an .onnx, .xml, .py, or a fused net, with the net.")
+@click.option(
+    "--no-verify", is_flag=True, help="Do not compare an .onnx, .xml, .pte, .py, or a fused net, with the net."
+)
 @click.option("--license", metavar="TEXT", default="", help="The licence of the net and its weights, to be recorded.")
 @net_options
 @preprocessing_options
@@ -65,12 +67,13 @@ def command(
     labels: Path | None,
     **rules: Any,
 ) -> None:
-    """Write a net and its weights as a file that PyTorch, ONNX Runtime, OpenVINO or Caffe loads.
+    """Write a net and its weights as a file that PyTorch, ONNX Runtime, OpenVINO, ExecuTorch or Caffe loads.
 
     \b
     .pt2              an exported program: runs in PyTorch without caffecompat
     .onnx             a graph of ONNX's standard operators, compared with the net in ONNX Runtime
     .xml              a model for OpenVINO, compared with the net there; its weights in .bin
+    .pte              a program for ExecuTorch, compared with the net there
     .py               the source of a plain PyTorch module, compared with the net; its parameters in .safetensors
     .safetensors      the parameters
     .pt               the parameters, as a state dict
@@ -113,7 +116,7 @@ def command(
     from caffecompat.export import export
 
     sources = [source for source in (net, weights) if source is not None]
-    if suffix == ".pt2":
+    if suffix in (".pt2", ".pte"):
         click.echo("tracing the net: some seconds", err=True)
     written = export(
         made,
@@ -131,7 +134,7 @@ def command(
     )
     for path in written:
         click.echo(f"wrote {path} ({path.stat().st_size:,} bytes)")
-    _tell_blobs(made)
+    _tell_blobs(made, suffix)
 
 
 def _stem(net: Path) -> str:
@@ -159,9 +162,11 @@ def _recipe(recipe: str | None, options: Sequence[str]) -> tuple[Path, dict[str,
     return find_recipe(recipe), values
 
 
-def _tell_blobs(net: Net) -> None:
+def _tell_blobs(net: Net, suffix: str) -> None:
     from caffecompat.errors import shown
+    from caffecompat.export.executorch.tracing import program_outputs
 
-    for word, keys in (("input", net.graph.inputs), ("output", net.graph.outputs)):
+    outputs = program_outputs(net) if suffix == ".pte" else net.graph.outputs
+    for word, keys in (("input", net.graph.inputs), ("output", outputs)):
         for key in keys:
             click.echo(f"{word:<6} {shown(key.name)}  {'x'.join(map(str, net.blob_shapes[key]))}")

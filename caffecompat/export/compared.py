@@ -73,7 +73,16 @@ def export_source(
     return _told(exported, "PyTorch, without this package,", tell)
 
 
-COMPARED = {".onnx": export_onnx, ".xml": export_openvino, ".py": export_source}
+def export_executorch(
+    net: Net, path: Path, asked: Asked, metadata: Mapping[str, str], tell: Tell | None
+) -> tuple[list[Path], bool]:
+    """Write a `.pte`: the files written, and whether the number of images may vary."""
+    from caffecompat.export.executorch.exporting import export_executorch
+
+    return _told(export_executorch(net, path, metadata, verify=asked.verify, tell=tell), "ExecuTorch", tell)
+
+
+COMPARED = {".onnx": export_onnx, ".xml": export_openvino, ".py": export_source, ".pte": export_executorch}
 
 
 def _needs_onnx(what: str, extra: str) -> None:

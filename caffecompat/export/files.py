@@ -19,7 +19,7 @@ from caffecompat.export.compared import COMPARED, Asked
 from caffecompat.export.pt import export_pt
 from caffecompat.export.safetensors import export_safetensors
 from caffecompat.export.settling import settled
-from caffecompat.export.suffixes import check_target
+from caffecompat.export.suffixes import OPTIONS, check_target
 from caffecompat.formats import atomic_write
 from caffecompat.net import Net
 
@@ -30,7 +30,8 @@ _PARAMETERS: dict[str, Callable[[Net, Path, Mapping[str, str]], None]] = {
     ".caffemodel.h5": export_hdf5,
     ".prototxt": export_prototxt,
 }
-_WITHOUT_METADATA = (".caffemodel", ".caffemodel.h5")
+# A program on a phone finds it more easily beside the .pte than in it.
+_RECORD_BESIDE = (".caffemodel", ".caffemodel.h5", ".pte")
 
 
 def export(
@@ -52,8 +53,9 @@ def export(
     """Write a net to a file, replacing the file whole if it exists.
 
     The preprocessing, the version of caffecompat, the SHA-256 of the sources and the licence go with it: as metadata
-    in `.pt2`, `.onnx`, `.xml`, `.safetensors` and `.pt`, as comments in `.prototxt`. `.caffemodel` and `.caffemodel.h5`
-    have no place for them: they get the preprocessing alone, in a file beside them, `<name>.preprocessing.json`.
+    in `.pt2`, `.onnx`, `.xml`, `.pte`, `.safetensors` and `.pt`, as comments in `.prototxt`. `.caffemodel` and
+    `.caffemodel.h5` have no place for them: they get the preprocessing alone, in a file beside them,
+    `<name>.preprocessing.json`, which a `.pte` gets too.
 
     Args:
         net: the net; it does not change.
@@ -68,8 +70,8 @@ def export(
         opset: the version of the operators in an `.onnx`; None means 17.
         half: float16 weights and activations in an `.onnx`, float16 weights in an `.xml`; inputs and outputs stay
             float32.
-        verify: compare what ONNX Runtime makes of an `.onnx`, OpenVINO of an `.xml`, or a process without this package
-            of a `.py`, with the net, before it is written.
+        verify: compare what ONNX Runtime makes of an `.onnx`, OpenVINO of an `.xml`, ExecuTorch of a `.pte`, or a
+            process without this package of a `.py`, with the net, before it is written.
         license: the licence of the net and its weights, as text, to be recorded.
         tell: is called with what was found by verifying.
 
@@ -110,12 +112,12 @@ def export(
     else:
         _PARAMETERS[suffix](net, path, metadata)
         written, varies = [path], True
-    if dynamic_batch and not varies:
+    if dynamic_batch and not varies and suffix in OPTIONS["dynamic_batch"]:
         images = ", ".join(str(net.blob_shapes[key][0]) for key in net.graph.inputs if net.blob_shapes[key])
         warnings.warn(
             f"{path}: the net fixes the number of images: it takes {images}", CaffeCompatWarning, stacklevel=2
         )
-    if suffix in _WITHOUT_METADATA:
+    if suffix in _RECORD_BESIDE:
         beside = path.with_name(path.name[: -len(suffix)] + ".preprocessing.json")
         with atomic_write(beside) as file:
             file.write(metadata["preprocessing"].encode() + b"\n")

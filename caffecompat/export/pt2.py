@@ -53,7 +53,7 @@ def export_pt2(
         UsageError: `example` names no input.
         UnsupportedError: a layer cannot be exported, or a recurrent one has more than 1000 time steps.
     """
-    _check_steps(net)
+    check_steps(net)
     program = _Program(net, embed)
     inputs = program.example(example or {})
     with evaluation(net), torch.no_grad(), warnings.catch_warnings():
@@ -70,8 +70,12 @@ def export_pt2(
     return dynamic
 
 
-def _check_steps(net: Net) -> None:
-    """A program has every time step of a recurrent layer written out."""
+def check_steps(net: Net) -> None:
+    """An exported program has every time step of a recurrent layer written out.
+
+    Raises:
+        UnsupportedError: there are more than 1000.
+    """
     for layer in net.layers:
         steps = net.blob_shapes[layer.spec.bottoms[0]][0] if layer.spec.type in ("RNN", "LSTM") else 0
         if steps > MAX_STEPS:

@@ -11,6 +11,7 @@ SUFFIXES = {
     ".pt2": "an exported program: runs in PyTorch without caffecompat",
     ".onnx": "a graph of ONNX's standard operators",
     ".xml": "a model for OpenVINO, its weights beside it in .bin",
+    ".pte": "a program for ExecuTorch",
     ".py": "the source of a PyTorch module, its parameters beside it in .safetensors",
     ".safetensors": "the parameters",
     ".pt": "the parameters, as a state dict",
@@ -25,7 +26,7 @@ OPTIONS = {
     "dynamic_size": (".onnx", ".xml"),
     "half": (".onnx", ".xml"),
     "opset": (".onnx",),
-    "verify": (".onnx", ".xml", ".py"),
+    "verify": (".onnx", ".xml", ".pte", ".py"),
 }
 
 
