@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from caffecompat.cli.predict._crf_options import crf_of, crf_options
 from caffecompat.cli.predict._options import picture_command
 
 COLUMNS = ("image", "class", "name", "pixels", "share")
@@ -18,6 +19,7 @@ COLUMNS = ("image", "class", "name", "pixels", "share")
 @click.option("--blob", metavar="NAME", help="The output that holds the scores.")
 @click.option("--zoom", type=click.IntRange(1), help="How many input pixels an output pixel stands for, each way.")
 @click.option("--label-margin", type=click.IntRange(0), help="How many input pixels on each side have no output.")
+@crf_options
 @click.option("--palette", metavar="voc|FILE.json", help="The classes' colours: VOC's, or of a dilation net's .json.")
 @click.option(
     "--save-images", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write indexed PNGs here."
@@ -62,9 +64,9 @@ def command(
     if overlay and save_images is None:
         raise UsageError("--overlay goes with --save-images DIR")
     colours = None if palette is None else read_palette(palette)
-    batch = options["batch"]
+    batch, crf = options["batch"], crf_of(options)
     session, pictures = _session.start(net, weights, inputs, output, {**options, "batch": 1})
-    segmenter = _segment.Segmenter(session, _classify.scores_blob(session, blob), zoom, label_margin, batch)
+    segmenter = _segment.Segmenter(session, _classify.scores_blob(session, blob), zoom, label_margin, batch, crf)
     colours = _segment.palette_of(segmenter.settings, colours)
     folder = None if save_images is None else _pictures.Folder(save_images, pictures.files)
 

@@ -127,3 +127,26 @@ def test_a_net(files):
     assert whole["pixel_accuracy"] == 48 / 56
     assert "(1 pictures, 56 pixels)" in result.stdout
     assert "no weights" in call(*arguments[:-1], code=2).stderr
+
+
+def test_a_crf_cleans_what_a_net_says(files):
+    """Its scores are the picture's own colours, which are noisy; the net's classes are blue, green and red."""
+    (files / "net.prototxt").write_text(
+        NET.replace("scale: 1", "scale: 0.02").replace("dim: 8 dim: 8", "dim: 32 dim: 32")
+    )
+    (files / "pictures").mkdir()
+    (files / "label").mkdir()
+    labels = np.repeat(np.repeat(np.array([[0, 1], [2, 0]]), 16, 0), 16, 1).astype(np.uint8)
+    noise = np.random.default_rng(0).normal(0, 60, (32, 32, 3))
+    picture = np.clip(100 + 60 * np.eye(3)[labels] + noise, 0, 255).astype(np.uint8)
+    cv2.imwrite(str(files / "pictures" / "p.png"), picture)
+    cv2.imwrite(str(files / "label" / "p.png"), labels)
+    arguments = ("evaluate", "segmentation", files / "pictures", "--truth", files / "label", "--json", files / "x.json")
+    net = ("--net", files / "net.prototxt", "--random-weights")
+    found = []
+    for options in ((), ("--crf", "--crf-bilateral", "4,6,80")):
+        call(*arguments, *net, *options)
+        found.append(json.loads((files / "x.json").read_text())["pixel_accuracy"])
+    assert found[0] < 0.7
+    assert found[1] > 0.9
+    assert "--crf goes with --net" in call(*arguments, "--crf", code=2).stderr

@@ -13,6 +13,7 @@ from caffecompat.cli.predict._segment import Segmenter, overlay
 from caffecompat.cli.predict._session import Session
 from caffecompat.data.png import voc_palette
 from caffecompat.data.preprocessing import Preprocessing, Segmentation
+from caffecompat.data.segmentation.crf import Crf
 from caffecompat.errors import ShapeError
 from caffecompat.formats import parse_net, write_caffemodel
 from caffecompat.graph import build_graph
@@ -191,3 +192,53 @@ def test_dilation_net_at_a_small_size(tmp_path, picture):
         *("--format", "jsonl"),
     )
     assert sum(row["pixels"] for row in json.loads(result.stdout)["classes"]) == 73 * 47
+
+
+def test_crf(files, weights, picture):
+    net = (files / "net.prototxt", "-w", weights, files / "in" / "a.png", "--mean", "100,110,120")
+    call(*net, "--crf", "--crf-bilateral", "5,10,20", "--crf-iterations", 4, "-o", files / "crf.png")
+    made = Segmenter(session(weights, 26, 34), "prob", None, None, 1)
+    scores = made.scores(picture)
+    labels = made.label(picture)
+    assert np.array_equal(scores.values(0, 47).argmax(0), labels)
+    assert scores.log_probabilities(3, 9) == pytest.approx(np.log(scores.values(3, 9)))
+    refined = scores.refined(picture, Crf(4, (5, 10, 20)))
+    assert np.array_equal(cv2.imread(str(files / "crf.png"))[:, :, ::-1], np.array(voc_palette(), np.uint8)[refined])
+    # Neighbours agree more often than before.
+    assert np.count_nonzero(np.diff(refined, axis=1)) < 0.8 * np.count_nonzero(np.diff(labels, axis=1))
+    # Without iterations the labels are those of the scores.
+    call(*net, "--crf", "--crf-iterations", 0, "-o", files / "none.npz")
+    with np.load(files / "none.npz") as saved:
+        assert np.array_equal(next(iter(saved.values())), labels)
+
+
+def test_scores_that_are_no_probabilities(picture):
+    text = 'input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 } layer { name: "p" type: "Power" '
+    text += 'bottom: "data" top: "p" power_param { scale: 0.1 } }'
+    net = Net(build_graph(parse_net(text)))
+    made = Session(net.eval(), Preprocessing(size=(8, 8)), torch.device("cpu"))
+    scores = Segmenter(made, "p", None, None, 1).scores(picture)
+    found = scores.log_probabilities(0, 47)
+    assert np.exp(found).sum(0) == pytest.approx(np.ones((47, 73)), rel=1e-5)
+    assert found - found[:1] == pytest.approx(scores.values(0, 47) - scores.values(0, 47)[:1], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--crf-iterations", 3), "--crf-iterations goes with --crf"),
+        (("--crf", "--crf-bilateral", "5,10"), "is not 3 numbers such as 4,49,5"),
+        (("--crf", "--crf-bilateral", "5,0,3"), "widths above 0"),
+        (("--crf", "--crf-smoothness", "nan,3"), "is not 2 numbers such as 3,3"),
+        (("--crf", "--crf-smoothness", "-1,3"), "a weight, then widths above 0"),
+    ],
+)
+def test_faulty_settings_of_the_crf(files, weights, options, message):
+    error = call(files / "net.prototxt", "-w", weights, files / "in", *options, code=2).stderr
+    assert message in " ".join(error.replace("│", " ").split())
+
+
+def test_a_crf_too_fine_for_the_picture(files, weights):
+    options = ("--crf", "--crf-bilateral", "1,1e-4,1e-4")
+    error = call(files / "net.prototxt", "-w", weights, files / "in", *options, code=1).stderr
+    assert "too large for a Gaussian" in error

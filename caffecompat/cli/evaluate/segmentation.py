@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from caffecompat.cli.options import net_options, preprocessing_options, python_option
+from caffecompat.cli.predict._crf_options import crf_of, crf_options
 from caffecompat.cli.predict._options import running_options
 from caffecompat.errors import UsageError, context, shown
 
@@ -51,6 +52,7 @@ _WITHOUT = frozenset(
 @click.option("--blob", metavar="NAME", help="The output that holds the scores.")
 @click.option("--zoom", type=click.IntRange(1), help="How many input pixels an output pixel stands for, each way.")
 @click.option("--label-margin", type=click.IntRange(0), help="How many input pixels on each side have no output.")
+@crf_options
 @running_options
 @net_options
 @preprocessing_options
@@ -152,10 +154,10 @@ class _Made:
         from caffecompat.cli.predict._session import open_session
 
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-        batch = options.pop("batch")
+        batch, crf = options.pop("batch"), crf_of(options)
         session = open_session(net, weights, **options)
         chosen = scores_blob(session, blob)
-        self._segmenter = Segmenter(session, chosen, zoom, margin, batch)
+        self._segmenter = Segmenter(session, chosen, zoom, margin, batch, crf)
         self.classes = session.net.blob_shapes[session.net.graph.last[chosen]][1]
         self.names = session.preprocessing.labels
 

@@ -1,4 +1,4 @@
-"""Segmentation: tiles with a margin as the dilation authors' predict.py lays them, zoom, argmax, overlays."""
+"""Segmentation: tiles with a margin as the dilation authors' predict.py lays them, zoom, overlays."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from caffecompat.cli.predict._pixel_scores import Labels, PixelScores
 from caffecompat.cli.predict._session import Session
 from caffecompat.data.images import Image
 from caffecompat.data.png import Colour, voc_palette
 from caffecompat.data.preprocessing import Floats, Segmentation
+from caffecompat.data.segmentation.crf import Crf
 from caffecompat.errors import ShapeError
 from caffecompat.graph.analysis import analyse
 from caffecompat.net import Net
-
-Labels = npt.NDArray[np.int32]
-# Rows that are interpolated at once, so that all classes' scores of a large picture need not be held.
-STRIPE = 64
 
 
 class Segmenter:
@@ -32,15 +29,28 @@ class Segmenter:
         zoom: how many input pixels an output pixel stands for; None: as the record or the shapes say.
         margin: how many input pixels on each side the output lacks; None: as the record or the shapes say.
         batch: how many tiles pass at once.
+        crf: the dense CRF that refines what the net says, or None.
+
+    Attributes:
+        settings: the zoom, the margin and the palette.
 
     Raises:
         ShapeError: the output's size does not follow from the input's.
     """
 
-    def __init__(self, session: Session, blob: str, zoom: int | None, margin: int | None, batch: int) -> None:
+    def __init__(
+        self,
+        session: Session,
+        blob: str,
+        zoom: int | None,
+        margin: int | None,
+        batch: int,
+        crf: Crf | None = None,
+    ) -> None:
         self._session = session
         self._blob = blob
         self._batch = batch
+        self._crf = crf
         shapes = session.net.blob_shapes
         last = session.net.graph.last
         taken, given = shapes[last[session.preprocessing.input]], shapes[last[blob]]
@@ -49,35 +59,50 @@ class Segmenter:
         self._input = (taken[2], taken[3])
         stride = _stride(session.net, blob)
         self.settings = _settings(session.preprocessing.segmentation, self._input, given[2:], stride, zoom, margin)
+        made_by = next(spec for spec in session.net.graph.layers if last[blob] in spec.tops)
+        self._probabilities = made_by.type == "Softmax"
 
     def label(self, image: Image) -> Labels:
         """The class of each pixel, int32 (height, width)."""
-        return self._tiled(image) if self.settings.label_margin else self._whole(image)
+        if self._crf is not None:
+            return self.scores(image).refined(image, self._crf)
+        if self.settings.label_margin and self.settings.zoom == 1:
+            # All classes' scores of all pixels are more than is held of a large picture.
+            best = (scores.argmax(axis=0)[np.newaxis] for scores in self._scores(self._tiles(image)))
+            height, width = image.shape[:2]
+            return np.asarray(self._joined(best, image)[0, :height, :width], dtype=np.int32)
+        return self.scores(image).labels()
 
-    def _whole(self, image: Image) -> Labels:
-        """The picture resized to the input, and the scores back to the picture's size (bilinear)."""
+    def scores(self, image: Image) -> PixelScores:
+        """The scores of each pixel, as they are between the places of the net's output."""
+        height, width = image.shape[:2]
+        if self.settings.label_margin:
+            zoom = self.settings.zoom
+            joined = self._joined(self._scores(self._tiles(image)), image)
+            return PixelScores(joined, np.arange(height) / zoom, np.arange(width) / zoom, self._probabilities)
+        # The picture resized to the input, and the scores back to the picture's size.
         preprocessing = self._session.preprocessing
         scores = self._session.pictures(preprocessing.apply([image]))[self._blob][0]
-        height, width = image.shape[:2]
         placed = preprocessing.geometry(height, width)
         rows = (np.arange(height) + 0.5) * placed.scale_y + placed.offset_y
         columns = (np.arange(width) + 0.5) * placed.scale_x + placed.offset_x
         net = preprocessing.net_size or self._input
-        return _interpolate(scores, rows * scores.shape[1] / net[0] - 0.5, columns * scores.shape[2] / net[1] - 0.5)
+        rows, columns = rows * scores.shape[1] / net[0] - 0.5, columns * scores.shape[2] / net[1] - 0.5
+        return PixelScores(scores, rows, columns, self._probabilities)
 
-    def _tiled(self, image: Image) -> Labels:
+    def features(self, image: Image) -> Floats:
+        """The output itself for the whole picture, of all its tiles: (channels, height, width).
+
+        As the authors' test.py writes it: as many places as the tiles have, those beyond the picture among them.
+        """
+        return self._joined(self._scores(self._tiles(image)), image)
+
+    def _joined(self, outputs: Iterator[Floats], image: Image) -> Floats:
         """predict.py: mirror a margin around the picture, pass tiles that overlap by it, put the outputs together."""
-        zoom = self.settings.zoom
-        height, width = image.shape[:2]
-        across = -(-width // (self._input[1] - 2 * self.settings.label_margin))
-        outputs = [
-            scores if zoom > 1 else scores.argmax(axis=0)[np.newaxis] for scores in self._scores(self._tiles(image))
-        ]
-        lines = [np.concatenate(outputs[start : start + across], axis=2) for start in range(0, len(outputs), across)]
-        joined = np.concatenate(lines, axis=1)
-        if zoom == 1:
-            return np.asarray(joined[0, :height, :width], dtype=np.int32)
-        return _interpolate(joined, np.arange(height) / zoom, np.arange(width) / zoom)
+        across = -(-image.shape[1] // (self._input[1] - 2 * self.settings.label_margin))
+        found = list(outputs)
+        lines = [np.concatenate(found[start : start + across], axis=2) for start in range(0, len(found), across)]
+        return np.concatenate(lines, axis=1)
 
     def _tiles(self, image: Image) -> Iterator[Floats]:
         """The inputs, line by line: what lies beyond the picture and its margin is mirrored."""
@@ -141,33 +166,6 @@ def _settings(
             hint="see --input-shape, --label-margin and --zoom",
         )
     return replace(base, zoom=factor, label_margin=margin)
-
-
-def _interpolate(scores: Floats, rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64]) -> Labels:
-    """The best class at places between the outputs, by bilinear interpolation; beyond the last output its value.
-
-    Args:
-        scores: (classes, height, width).
-        rows: for each row of the result its place among those of `scores`.
-        columns: likewise.
-    """
-    left, right, across = _neighbours(columns, scores.shape[2])
-    result = np.empty((len(rows), len(columns)), dtype=np.int32)
-    for start in range(0, len(rows), STRIPE):
-        above, below, down = _neighbours(rows[start : start + STRIPE], scores.shape[1])
-        down = down[:, np.newaxis]
-        lines = (1 - down) * scores[:, above] + down * scores[:, below]
-        values = (1 - across) * lines[:, :, left] + across * lines[:, :, right]
-        result[start : start + STRIPE] = values.argmax(axis=0)
-    return result
-
-
-def _neighbours(
-    places: npt.NDArray[np.float64], count: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats]:
-    clipped = np.clip(places, 0, count - 1)
-    first = np.floor(clipped).astype(np.intp)
-    return first, np.minimum(first + 1, count - 1), (clipped - first).astype(np.float32)
 
 
 def palette_of(settings: Segmentation, asked: tuple[Colour, ...] | None) -> tuple[Colour, ...]:
