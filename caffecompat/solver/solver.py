@@ -28,10 +28,10 @@ from caffecompat.solver.group import Group
 from caffecompat.solver.listeners import Listener, Step, Test, number, score_lines, scores_of
 from caffecompat.solver.options import Options
 from caffecompat.solver.policies import LearningRate
+from caffecompat.solver.reparameterized import reparameterized_update
 from caffecompat.solver.smoothing import SmoothedLoss
 from caffecompat.solver.snapshots import Snapshots
 from caffecompat.solver.testing import check_evaluation, run_test
-from caffecompat.solver.updates import make_update
 
 Action = Literal["none", "snapshot", "stop"]
 
@@ -105,7 +105,7 @@ class Solver:
         if self.group.rank == 0:
             self.rate.check_tested(self.test_nets)
         self._small = self.device.type == "cpu" and is_small(self.net)
-        self.update = make_update(parsed, self.net.learnable)
+        self.update = reparameterized_update(parsed, self.net, self.assigned, self.options, self.group)
         if self.param.snapshot_diff:
             keep_steps(self.update)
         self.group.start(self.net)

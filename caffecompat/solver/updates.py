@@ -41,6 +41,7 @@ class Update(torch.optim.Optimizer):
         slots: how many values the rule remembers for each parameter.
         iteration: how many updates were made.
         order: the parameters in the order in which snapshots keep their history.
+        before: what changes the gradients before each update, once they are clipped and divided.
         gradient_norm: the norm of all gradients of the last update together, where it was computed.
     """
 
@@ -67,6 +68,7 @@ class Update(torch.optim.Optimizer):
         self.weight_decay, self.regularization = weight_decay, regularization
         self.clip_gradients = clip_gradients
         self.iteration = 0
+        self.before: list[Callable[[], None]] = []
         self.gradient_norm: float | None = None
         super().__init__(params, {"lr": lr, "lr_mult": 1.0, "decay_mult": 1.0})
         for group in self.param_groups:
@@ -108,10 +110,12 @@ class Update(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        for change in self.before:
+            change()
         for group in self.param_groups:
             params = [tensor for tensor in group["params"] if self._updated(tensor, group)]
             if params:
-                grads = [_gradient(tensor) for tensor in params]
+                grads = [gradient_of(tensor) for tensor in params]
                 decay = self.weight_decay * group["decay_mult"]
                 self._decay_and_rule(params, grads, self._remembered(params), group["lr"], decay)
         self.iteration += 1
@@ -183,7 +187,7 @@ class Update(torch.optim.Optimizer):
         self._moving = {id(self.order[i % len(self.order)]) for i, array in enumerate(history) if np.any(array)}
 
 
-def _gradient(tensor: Tensor) -> Tensor:
+def gradient_of(tensor: Tensor) -> Tensor:
     """The gradient of a parameter; zeros where no pass came by it, as Caffe's diff has."""
     if tensor.grad is None:
         tensor.grad = torch.zeros_like(tensor)
