@@ -27,6 +27,13 @@ from caffecompat.cli.errors import tell
 @click.option("--mean", metavar="FILE", help="The mean image, for nets that subtract one.")
 @click.option("--label-map", metavar="FILE", help="Of detection: the names of the classes.")
 @click.option("--name-sizes", metavar="FILE", help="Of detection: names and sizes of the images of --test-data.")
+@click.option(
+    "--embedding",
+    metavar="NAME|PROTOTXT:BLOB",
+    help="Of matching-net: vgg-fc7, googlenet, or the blob of a net that is to embed pictures.",
+)
+@click.option("--width", type=float, metavar="X", help="Of VGG and RepVGG: multiplies the channels, 0.25 for example.")
+@click.option("--size", type=int, metavar="N", help="Of VGG and RepVGG: the side of the pictures, in place of 224.")
 @click.option("--force", is_flag=True, help="Write although DIR has files; those of the same names are replaced.")
 @click.option("--list", "listing", is_flag=True, help="List the nets, and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="With --list: as one JSON object.")

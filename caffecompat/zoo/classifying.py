@@ -22,6 +22,11 @@ ILSVRC_IMAGES = 1_281_167
 MEAN_BGR = [104, 117, 123]
 
 
+def widened(channels: int, width: float) -> int:
+    """So many times the channels, one at least."""
+    return max(1, round(channels * width))
+
+
 @dataclass(frozen=True)
 class Images:
     """The data of a net.

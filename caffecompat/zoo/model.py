@@ -23,6 +23,9 @@ class Asked:
         mean: a file of the mean image.
         label_map: the names of the labels.
         name_sizes: the names and sizes of the images of the test data.
+        embedding: what a matching network embeds pictures with: a name, or PROTOTXT:BLOB.
+        width: by how much the channels are multiplied.
+        size: the side of the pictures that the net takes, in pixels; None is the paper's.
     """
 
     dataset: str
@@ -35,6 +38,9 @@ class Asked:
     mean: str | None = None
     label_map: str | None = None
     name_sizes: str | None = None
+    embedding: str | None = None
+    width: float = 1.0
+    size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class Model:
         min_classes: and at least.
         variants: the first is taken if none is asked for.
         files: further attributes of `Asked` that name files which it reads.
+        scalable: its width and the size of its pictures can be asked for.
         episodic: it is tested on episodes drawn at random, from held-out classes of `data` if there is no test data.
     """
 
@@ -82,4 +89,5 @@ class Model:
     min_classes: int = 1
     variants: tuple[str, ...] = ()
     files: tuple[str, ...] = field(default=())
+    scalable: bool = False
     episodic: bool = False

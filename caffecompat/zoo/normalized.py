@@ -66,6 +66,21 @@ def batch_norm(net: NetSpec, bottom: str, name: str) -> str:
     return f"{name}_bn"
 
 
+def normalized(net: NetSpec, bottom: str, name: str) -> str:
+    """BatchNorm, Scale and ReLU in place, named as those behind a convolution; the name of the top."""
+    net[f"{name}_bn"] = L.BatchNorm(net[bottom], in_place=True, param=rates((0, 0), (0, 0), (0, 0)), **STATISTICS)
+    net[f"{name}_scale"] = L.Scale(
+        net[f"{name}_bn"],
+        in_place=True,
+        bias_term=True,
+        param=rates((1, 0), (1, 0)),
+        filler=constant(1),
+        bias_filler=constant(0),
+    )
+    net[f"{name}_relu"] = L.ReLU(net[f"{name}_scale"], in_place=True)
+    return f"{name}_relu"
+
+
 def summed(net: NetSpec, name: str, *bottoms: str, relu: bool = True) -> str:
     """The sum of blobs, and ReLU in place unless it is not wanted; the name of the top."""
     net[name] = L.Eltwise(*(net[bottom] for bottom in bottoms), operation=P.Eltwise.SUM)
@@ -95,6 +110,7 @@ def nets_of(
     *,
     scale: float = 0,
     batch: int = 32,
+    size: int = 224,
     **solver: Any,
 ) -> Nets:
     """The files of a net.
@@ -106,9 +122,10 @@ def nets_of(
         notes: what is to be said of it.
         scale: what the values are multiplied by when the mean is subtracted; 0 for nothing.
         batch: images of a pass; the usual solver takes eight passes for an update, 256 images.
+        size: the side of the pictures that it takes.
         solver: fields of the solver, beside and over the usual ones.
     """
-    transform: Params = {"crop_size": 224, "mean_value": MEAN_BGR}
+    transform: Params = {"crop_size": size, "mean_value": MEAN_BGR}
     if scale:
         transform["scale"] = scale
     usual = {
@@ -129,7 +146,7 @@ def nets_of(
     return Nets(
         {
             "train_val": train_val(name, asked, images, top_1_and_5(body, asked.classes)),
-            "deploy": bare(deploy(name, (1, 3, 224, 224), body, asked.classes), rates=True),
+            "deploy": bare(deploy(name, (1, 3, size, size), body, asked.classes), rates=True),
         },
         caffe_pb2.SolverParameter(**{**usual, **solver}),
         name,

@@ -12,6 +12,9 @@ from caffecompat.formats import atomic_write, write_text
 from caffecompat.schema import caffe_pb2
 from caffecompat.zoo.model import Asked, Model, Nets
 
+# What a width and a size may be: five layers halve the picture.
+WIDTHS = (1 / 64, 8)
+SIZES = (32, 1024)
 _TESTS = ("test_iter", "test_interval", "test_initialization", "eval_type", "ap_version")
 
 
@@ -22,6 +25,8 @@ def ask(
     classes: int | None = None,
     data: str | None = None,
     test_data: str | None = None,
+    width: float | None = None,
+    size: int | None = None,
     **files: str | None,
 ) -> Asked:
     """What is asked of a net, checked; what is not given is as in the first of its published settings.
@@ -33,10 +38,12 @@ def ask(
         classes: how many, the background of detection and segmentation included.
         data: what it trains on; without `test_data` it is not tested then.
         test_data: what it is tested on.
+        width: by how much the channels are multiplied.
+        size: the side of the pictures that the net takes.
         files: the further files of `Asked`.
 
     Raises:
-        UsageError: the net has no such setting, or the number of classes is out of range.
+        UsageError: the net has no such setting, or a number is out of range.
     """
     if dataset is not None and dataset not in model.datasets:
         raise _unknown(model, "dataset", dataset, model.datasets)
@@ -60,7 +67,12 @@ def ask(
     if not model.min_classes <= count <= model.max_classes:
         raise UsageError(f"{model.name} can have {model.min_classes} to {model.max_classes:,} classes, got {count}")
     standard = variant or (model.variants[0] if model.variants else "")
-    return Asked(chosen, count, standard, data, test_data, **files)
+    for name, number, (least, most) in (("width", width, WIDTHS), ("size", size, SIZES)):
+        if number is not None and not model.scalable:
+            raise UsageError(f"{model.name} has no {_option(name)}", hint="VGG and RepVGG have it")
+        if number is not None and not least <= number <= most:
+            raise UsageError(f"expected {_option(name)} from {least:g} to {most:g}, got {number:g}")
+    return Asked(chosen, count, standard, data, test_data, **files, width=1.0 if width is None else width, size=size)
 
 
 def _option(name: str) -> str:

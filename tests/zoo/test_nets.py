@@ -13,11 +13,14 @@ from caffecompat.export.recipes import list_recipes
 from caffecompat.zoo import MODELS
 from tests.zoo.made import built, costs, made, multiply_adds, parameters, shape
 
+FORMED = ("repvgg-a0", "repvgg-b1g4")
+# Of RepVGG's forms, which are alike in all sizes, two sizes are enough.
 SETTINGS = [
     (name, dataset, variant)
     for name, model in MODELS.items()
     for dataset in model.datasets
-    for variant in model.variants or (None,)
+    for variant in (model.variants if not name.startswith("repvgg-") or name in FORMED else model.variants[:1])
+    or (None,)
 ]
 
 
@@ -160,7 +163,7 @@ def test_recipes_that_notes_name():
         for note in made(model.name).notes
         for name in re.findall(r"--recipe (\w+)", note)
     }
-    assert found == {"vgg_reduced", "vgg_to_frontend", "fc_to_conv"}
+    assert found == {"vgg_reduced", "vgg_to_frontend", "fc_to_conv", "vgg_start"}
     assert found <= names
 
 
@@ -250,6 +253,37 @@ def filled(message):
     net = built(message, "TEST")
     net.fill()
     return net
+
+
+@pytest.mark.parametrize("name", ["vgg-a", "repvgg-a0"])
+def test_narrow_nets_of_small_pictures(name):
+    """A quarter of the channels, pictures of 32x32; as many layers."""
+    whole, narrow = (built(made(name, **asked).nets["deploy"], "TEST") for asked in ({}, {"width": 0.25, "size": 32}))
+    assert shape(narrow, "data")[1:] == (3, 32, 32)
+    outputs = [
+        [layer.blobs[0].shape[0] for layer in net.layers if layer.spec.type in ("Convolution", "InnerProduct")]
+        for net in (whole, narrow)
+    ]
+    assert outputs[1] == [channels // 4 for channels in outputs[0][:-1]] + [1000]
+
+
+def test_repvgg_forms_have_the_names_of_each_other():
+    """The factors that "search" learns are found by the convolutions of "plain", each of which has them."""
+    search, plain = (built(made("repvgg-a0", variant=form).nets["train_val"], "TRAIN") for form in ("search", "plain"))
+    names = {layer.spec.name for layer in search.layers if layer.spec.type == "Scale"}
+    for layer in plain.layers:
+        if layer.spec.type == "Convolution":
+            assert {f"{layer.spec.name}_3x3_scale", f"{layer.spec.name}_1x1_scale"} <= names
+    assert sum(name.endswith("_identity_scale") for name in names) == 22 - 5
+
+
+def test_search_fuses_to_plain():
+    kernels = []
+    for form in ("search", "plain"):
+        net = caffecompat.fuse(filled(made("repvgg-a0", variant=form, width=0.125, size=32).nets["deploy"]))
+        kernels.append([tuple(layer.blobs[0].shape) for layer in net.layers if layer.blobs])
+    assert kernels[0] == kernels[1]
+    assert len(kernels[0]) == 23
 
 
 def test_shuffling():

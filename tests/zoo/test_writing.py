@@ -36,6 +36,13 @@ class TestWhatIsAsked:
         refused("lenet", "lenet has no --labels", labels="list.txt")
         refused("alexnet", "alexnet has no --label-map\n.*it has --mean", label_map="map.prototxt")
 
+    def test_widths_and_sizes(self):
+        refused("lenet", "lenet has no --width", width=0.5)
+        refused("ssd300", "ssd300 has no --size", size=64)
+        refused("vgg-a", "expected --width from 0.015625 to 8, got 0", width=0.0)
+        refused("vgg-a", "expected --width .* got nan", width=float("nan"))
+        refused("repvgg-a0", "expected --size from 32 to 1024, got 16", size=16)
+
     def test_paths(self):
         refused("lenet", "expected a path for --data, got an empty one", data="")
         refused("ssd300", "expected a path for --label-map, got an empty one", label_map="")
