@@ -6,91 +6,138 @@ solver: Adam at its usual rate stands here.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
+from caffecompat.errors import UsageError, quoted
 from caffecompat.netspec import NetSpec
 from caffecompat.netspec import layers as L  # noqa: N812
 from caffecompat.netspec import params as P  # noqa: N812
 from caffecompat.schema import caffe_pb2
 from caffecompat.zoo.builders.blocks import Params
+from caffecompat.zoo.embedding import Embedding, behind_inputs, find_embedding
 from caffecompat.zoo.model import Asked, Model, Nets
 
 _XAVIER: Params = {"weight_filler": {"type": "xavier"}}
-# Omniglot's black strokes on white become 1 on 0.
-_STROKES: Params = {"mean_value": [255], "scale": -1 / 255}
 QUERIES = 5
 # The paper's batch of 20 sentences, of 5 words.
 SENTENCE_QUERIES = 4
-FILTERS = 64
 WORDS, LENGTH, HIDDEN = 10_000, 40, 128
+# The paper's 1 leaves the attention nearly flat: see `layers.matching` and docs/matching.md.
+SCALE = 10
 
 
-def embed_pictures(net: NetSpec) -> str:
-    """Four blocks of 64 filters of 3x3, normalised, rectified and pooled to half: 28x28 pixels become 64 values."""
-    last = "data"
-    for index in range(1, 5):
-        conv, pool = f"conv{index}", f"pool{index}"
-        net[conv] = L.Convolution(
-            net[last], num_output=FILTERS, kernel_size=3, pad=1, bias_term=False, weight_filler={"type": "msra"}
-        )
-        net[f"bn{index}"] = L.BatchNorm(net[conv], in_place=True)
-        net[f"scale{index}"] = L.Scale(net[f"bn{index}"], in_place=True, bias_term=True)
-        net[f"relu{index}"] = L.ReLU(net[f"scale{index}"], in_place=True)
-        net[pool] = L.Pooling(
-            net[f"relu{index}"], pool=P.Pooling.MAX, kernel_size=2, stride=2, round_mode=P.Pooling.FLOOR
-        )
-        last = pool
-    return last
+@dataclass(frozen=True)
+class _Episodes:
+    """What the layers behind the embedding need to know.
+
+    Attributes:
+        ways: classes of an episode.
+        shots: examples of each.
+        context: whether embeddings have full context.
+        count: how many episodes the batches of training and tests have.
+    """
+
+    ways: int
+    shots: int
+    context: bool
+    count: int = 1
+
+    @staticmethod
+    def of(asked: Asked, count: int = 1) -> _Episodes:
+        shots, _, context = asked.variant.partition("-shot")
+        return _Episodes(asked.classes, int(shots), context == "-fce", count)
+
+    @property
+    def members(self) -> int:
+        """How many rows the support set of one has."""
+        return self.ways * self.shots
+
+    def params(self, **more: Any) -> Params:
+        """What the parameters of several layers have in common."""
+        return {**more, **({"episodes": self.count} if self.count > 1 else {})}
 
 
-def embed_sentences(net: NetSpec) -> str:
+def _sentences() -> Embedding:
     """What an LSTM holds after the last word."""
+    net = NetSpec()
+    net.data, net.cont = L.Input(ntop=2)
     net.embedded = L.Embed(net.data, input_dim=WORDS, num_output=HIDDEN, bias_term=False, **_XAVIER)
     net.lstm = L.LSTM(net.embedded, net.cont, recurrent_param={"num_output": HIDDEN, **_XAVIER})
     net.steps, net.step = L.Slice(net.lstm, ntop=2, axis=0, slice_point=LENGTH - 1)
     net.silence = L.Silence(net.steps, ntop=0)
     net.sentence = L.Reshape(net.step, shape={"dim": [-1, HIDDEN]})
-    return "sentence"
+    return Embedding(behind_inputs(net), "sentence", (1, LENGTH, 1), {})
 
 
-def _matched(net: NetSpec, embedding: str, members: int, context: bool) -> tuple[Any, Any]:
-    """The embeddings of the queries and of the support, the first `members` rows."""
-    net.support, net.query = L.Slice(net[embedding], ntop=2, axis=0, slice_point=members)
-    if not context:
+def _matched(net: NetSpec, blob: str, episodes: _Episodes) -> tuple[Any, Any]:
+    """The embeddings of the queries and of the support, whose rows come first."""
+    net.support, net.query = L.Slice(net[blob], ntop=2, axis=0, slice_point=episodes.count * episodes.members)
+    if not episodes.context:
         return net.query, net.support
-    net.support_context = L.SupportContext(net.support, **_XAVIER)
-    net.query_context = L.QueryContext(net.query, net.support_context, **_XAVIER)
+    params = episodes.params(**_XAVIER)
+    net.support_context = L.SupportContext(net.support, full_context_param=params)
+    net.query_context = L.QueryContext(net.query, net.support_context, full_context_param=params)
     return net.query_context, net.support_context
 
 
-def _training(data: Any, ntop: int, embed: Any, ways: int, members: int, context: bool) -> caffe_pb2.NetParameter:
+def _training(data: Any, tops: tuple[str, ...], embedding: Embedding, episodes: _Episodes) -> caffe_pb2.NetParameter:
     """A net of both phases; `data` makes the data layer of a phase."""
-    names = ("data", "cont", "label") if ntop == 3 else ("data", "label")
+    heads = []
+    for name, phase in (("train", caffe_pb2.TRAIN), ("test", caffe_pb2.TEST)):
+        head = NetSpec()
+        for top, value in zip(tops, data(name, phase), strict=True):
+            head[top] = value
+        heads.append(head.to_proto().layer[0])
     net = NetSpec()
-    for name, top in zip(names, data("train", caffe_pb2.TRAIN), strict=True):
-        net[name] = top
-    query, support = _matched(net, embed(net), members, context)
-    net.support_label, net.query_label = L.Slice(net.label, ntop=2, axis=0, slice_point=members)
+    net[embedding.blob], net.label = L.Input(ntop=2)
+    query, support = _matched(net, embedding.blob, episodes)
+    net.support_label, net.query_label = L.Slice(
+        net.label, ntop=2, axis=0, slice_point=episodes.count * episodes.members
+    )
     net.loss, net.prob = L.MatchingLoss(
-        query, support, net.support_label, net.query_label, ntop=2, ways=ways, loss_weight=[1, 0]
+        query,
+        support,
+        net.support_label,
+        net.query_label,
+        ntop=2,
+        matching_param=episodes.params(ways=episodes.ways, scale=SCALE),
+        loss_weight=[1, 0],
     )
     net.accuracy = L.Accuracy(net.prob, net.query_label, include={"phase": caffe_pb2.TEST})
-    message = net.to_proto()
-    # A NetSpec has one layer for each blob: the one that tests is put beside.
-    test = NetSpec()
-    for name, top in zip(names, data("test", caffe_pb2.TEST), strict=True):
-        test[name] = top
-    behind = list(message.layer)
-    return caffe_pb2.NetParameter(layer=[behind[0], test.to_proto().layer[0], *behind[1:]])
+    return _joined(heads, embedding, behind_inputs(net))
 
 
-def _deploy(shapes: dict[str, list[int]], embed: Any, ways: int, members: int, context: bool) -> caffe_pb2.NetParameter:
-    net = NetSpec()
+def _deploy(shapes: dict[str, list[int]], embedding: Embedding, episodes: _Episodes) -> caffe_pb2.NetParameter:
+    """A net of one episode."""
+    inputs = NetSpec()
     for name, shape in shapes.items():
-        net[name] = L.Input(shape={"dim": shape})
-    query, support = _matched(net, embed(net), members, context)
-    net.prob = L.Matching(query, support, net.support_label, ways=ways)
-    return net.to_proto()
+        inputs[name] = L.Input(shape={"dim": shape})
+    net = NetSpec()
+    net[embedding.blob], net.support_label = L.Input(ntop=2)
+    query, support = _matched(net, embedding.blob, episodes)
+    net.prob = L.Matching(query, support, net.support_label, matching_param={"ways": episodes.ways, "scale": SCALE})
+    return _joined(list(inputs.to_proto().layer), embedding, behind_inputs(net))
+
+
+def _joined(
+    heads: list[caffe_pb2.LayerParameter], embedding: Embedding, behind: list[caffe_pb2.LayerParameter]
+) -> caffe_pb2.NetParameter:
+    """One net of all.
+
+    Raises:
+        UsageError: a layer or a blob of the embedding has a name that one of the others needs.
+    """
+    own = [*heads, *behind]
+    tops = {top for layer in own for top in layer.top} - {"data"}
+    both = {layer.name for layer in own} & {layer.name for layer in embedding.layers}
+    both |= tops & {top for layer in embedding.layers for top in layer.top}
+    if both:
+        raise UsageError(
+            f"the net of the embedding has {quoted(min(both))}, a name that the matching network needs",
+            hint="rename it in a copy of the prototxt",
+        )
+    return caffe_pb2.NetParameter(layer=[*heads, *embedding.layers, *behind])
 
 
 def _solver(tests: int) -> caffe_pb2.SolverParameter:
@@ -111,12 +158,6 @@ def _solver(tests: int) -> caffe_pb2.SolverParameter:
     )
 
 
-def _asked(asked: Asked) -> tuple[int, bool]:
-    """The shots, and whether embeddings have full context."""
-    shots, _, context = asked.variant.partition("-shot")
-    return int(shots), context == "-fce"
-
-
 def _named(nets: dict[str, caffe_pb2.NetParameter], name: str) -> dict[str, caffe_pb2.NetParameter]:
     for net in nets.values():
         net.name = name
@@ -124,8 +165,9 @@ def _named(nets: dict[str, caffe_pb2.NetParameter], name: str) -> dict[str, caff
 
 
 def _build_pictures(asked: Asked) -> Nets:
-    ways = asked.classes
-    shots, context = _asked(asked)
+    embedding = find_embedding(asked.embedding)
+    episodes = _Episodes.of(asked, embedding.episodes)
+    ways = episodes.ways
     sources = {
         "train": asked.data or "omniglot/train_lmdb",
         "test": asked.test_data or asked.data or "omniglot/test_lmdb",
@@ -133,33 +175,37 @@ def _build_pictures(asked: Asked) -> Nets:
     one = asked.data is not None and asked.test_data is None
 
     def data(name: str, phase: int) -> Any:
+        split = {"held_out_classes": 4 * ways} if one else {}
         return L.EpisodeData(
             name="data",
             ntop=2,
             include={"phase": phase},
-            transform_param=_STROKES,
+            transform_param=embedding.transform,
             data_param={"source": sources[name], "backend": P.Data.LMDB},
-            episode_data_param={
-                "ways": ways,
-                "shots": shots,
-                "queries": QUERIES,
-                **({"held_out_classes": 4 * ways} if one else {}),
-            },
+            episode_data_param=episodes.params(ways=ways, shots=episodes.shots, queries=QUERIES, **split),
         )
 
-    members = ways * shots
-    shapes = {"data": [members + ways * QUERIES, 1, 28, 28], "support_label": [members]}
+    shapes = {
+        "data": [episodes.members + ways * QUERIES, *embedding.shape],
+        "support_label": [episodes.members],
+    }
     nets = {
-        "train_val": _training(data, 2, embed_pictures, ways, members, context),
-        "deploy": _deploy(shapes, embed_pictures, ways, members, context),
+        "train_val": _training(data, ("data", "label"), embedding, episodes),
+        "deploy": _deploy(shapes, embedding, replace(episodes, count=1)),
     }
     notes = (f"tests are of {4 * ways} classes of the database that training does not see",) if one else ()
-    return Nets(_named(nets, "MatchingNet"), _solver(200), "matching_net", notes=notes)
+    return Nets(
+        _named(nets, "MatchingNet"),
+        _solver(800 // episodes.count),
+        "matching_net",
+        weights=embedding.weights,
+        notes=(*notes, *embedding.notes),
+    )
 
 
 def _build_text(asked: Asked) -> Nets:
-    ways = asked.classes
-    shots, context = _asked(asked)
+    embedding, episodes = _sentences(), _Episodes.of(asked)
+    ways = episodes.ways
     train = asked.data or "ptb.train.txt"
 
     def data(name: str, phase: int) -> Any:
@@ -175,17 +221,16 @@ def _build_text(asked: Asked) -> Nets:
                 "vocabulary": WORDS,
                 "length": LENGTH,
                 "ways": ways,
-                "shots": shots,
+                "shots": episodes.shots,
                 "queries": SENTENCE_QUERIES,
             },
         )
 
-    members = ways * shots
-    rows = members + ways * SENTENCE_QUERIES
-    shapes = {"data": [LENGTH, rows], "cont": [LENGTH, rows], "support_label": [members]}
+    rows = episodes.members + ways * SENTENCE_QUERIES
+    shapes = {"data": [LENGTH, rows], "cont": [LENGTH, rows], "support_label": [episodes.members]}
     nets = {
-        "train_val": _training(data, 3, embed_sentences, ways, members, context),
-        "deploy": _deploy(shapes, embed_sentences, ways, members, context),
+        "train_val": _training(data, ("data", "cont", "label"), embedding, episodes),
+        "deploy": _deploy(shapes, embedding, episodes),
     }
     return Nets(_named(nets, "MatchingNetText"), _solver(200), "matching_net_text")
 
@@ -193,11 +238,12 @@ def _build_text(asked: Asked) -> Nets:
 MODELS = (
     Model(
         "matching-net",
-        "matching network, for pictures of 28x28; --classes are those of an episode",
+        "matching network, for pictures of 28x28 or those of --embedding; --classes are those of an episode",
         "Vinyals et al. 2016",
         _build_pictures,
         {"omniglot": 5},
         variants=("1-shot", "1-shot-fce", "5-shot", "5-shot-fce"),
+        files=("embedding",),
         episodic=True,
     ),
     Model(

@@ -24,8 +24,8 @@ from caffecompat.netspec import NetSpec
 from caffecompat.netspec import layers as L  # noqa: N812
 from caffecompat.schema import caffe_pb2
 from caffecompat.zoo import MODELS, ask, make
+from caffecompat.zoo.embedding import embed_pictures
 from caffecompat.zoo.fewshot import matching_loss, right_in_episodes, summary
-from caffecompat.zoo.matching import embed_pictures
 from tests.zoo.glyphs import write_glyphs
 
 INSTANCES = 20

@@ -46,8 +46,8 @@ def _tops(layer: caffe_pb2.LayerParameter, channels: int) -> list[tuple[int, ...
         return [(2, colours, side, side), (2,)]
     if layer.type == "EpisodeData":
         param = parameters_of(layer, "episode_data_param")
-        rows = param.ways * (param.shots + param.queries)
-        return [(rows, 1, 28, 28), (rows,)]
+        rows = param.episodes * param.ways * (param.shots + param.queries)
+        return [(rows, 3, crop, crop) if crop else (rows, 1, 28, 28), (rows,)]
     if layer.type == "AnnotatedData":
         size = layer.transform_param.resize_param
         return [(2, 3, size.height, size.width), (1, 1, 3, 8)]
