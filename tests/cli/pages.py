@@ -39,7 +39,7 @@ class Page(HTMLParser):
             self.tables[-1][-1].append("")
         elif tag == "figure":
             self.figures.append(([], [], []))
-        elif tag == "image":
+        elif tag == "image" and self.figures:
             self.figures[-1][1].append(attributes["href"])
         elif tag == "div" and attributes.get("class") == "tile":
             self._tile = []

@@ -27,8 +27,8 @@ def test_start_imports_nothing_heavy(arguments):
 @pytest.mark.parametrize(
     "command",
     [
-        *("caffe", "classify", "detect", "features", "inspect", "plot", "python", "run", "segment", "shim", "test"),
-        *("time", "tool", "train", "upgrade", "tool convert_imageset", "caffe train"),
+        *("caffe", "classify", "detect", "draw", "features", "inspect", "plot", "python", "run", "segment", "shim"),
+        *("test", "time", "tool", "train", "upgrade", "tool convert_imageset", "caffe train"),
         *("data", "data annoset", "data coco", "data csv", "data imageset", "data inspect", "data labelme"),
         *("data mean", "data voc", "data yolo"),
     ],

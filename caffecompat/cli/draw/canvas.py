@@ -11,8 +11,8 @@ from caffecompat.cli.draw.families import FAMILIES
 from caffecompat.data.images import Image
 
 Point = tuple[float, float]
-# How wide a letter is at most, on the average of a text, in heights of the font.
-LETTER = 0.6
+# How wide a letter is at most, on the average of a text, in heights of the font; and if it is bold.
+LETTER, BOLD = 0.6, 0.67
 
 
 @dataclass(frozen=True)
@@ -145,10 +145,10 @@ class Drawing:
 
 def shortened(text: str, kind: str, width: float) -> str:
     """A text cut, with dots at its end, to what surely fits a width."""
-    letters = max(int(width / (LETTER * FONTS[kind].size) + 1e-6), 2)
+    letters = max(int(width / text_width(" ", kind) + 1e-6), 2)
     return text if len(text) <= letters else text[: letters - 1] + "…"
 
 
 def text_width(text: str, kind: str) -> float:
     """How wide a text is at most."""
-    return len(text) * LETTER * FONTS[kind].size
+    return len(text) * (BOLD if FONTS[kind].bold else LETTER) * FONTS[kind].size

@@ -18,7 +18,7 @@ MOST_LAYERS = 5000
 MARGIN = 20.0
 # How high a layer is in its box, and one that works in place.
 _FIRST, _ROW = 36.0, 17.0
-_LEAST, _MOST = 110.0, 210.0
+_LEAST, _MOST = 110.0, 228.0
 _PAD = 9.0
 # For each blob of a box so much width, that their shapes stand beside each other.
 _OUTPUT = 96.0

@@ -112,15 +112,17 @@ def _passed(passed: Passed) -> Iterator[Content]:
     yield element("h2", "The picture")
     marks = [
         Mark(_fractions(box.box, passed), f"{shown(box.name or str(box.label))} {box.score:.2f}", box.label % COLOURS)
-        for box in passed.boxes[:MOST_BOXES]
+        for box in sorted(passed.boxes, key=lambda box: -box.score)[:MOST_BOXES]
     ]
-    yield Thumbnail(passed.picture).svg(f"the picture {shown(passed.name)}", marks)
+    parts: list[Content] = [Thumbnail(passed.picture).svg(f"the picture {shown(passed.name)}", marks)]
     if passed.best:
         rows = [(row["rank"], row["class"], shown(row["name"]), decimals(row["score"])) for row in passed.best]
-        yield table([Column("rank", True), Column("class", True), Column("name"), Column("score", True)], rows)
+        parts.append(table([Column("rank", True), Column("class", True), Column("name"), Column("score", True)], rows))
     if passed.boxes:
         more = f" The {MOST_BOXES} best are drawn." if len(passed.boxes) > MOST_BOXES else ""
-        yield element("p", f"{len(passed.boxes)} boxes with a score of {THRESHOLD:g} or more.{more}", class_="note")
+        count = f"{len(passed.boxes)} {'box' if len(passed.boxes) == 1 else 'boxes'}"
+        parts.append(element("p", f"{count} with a score of {THRESHOLD:g} or more.{more}"))
+    yield element("div", *parts, class_="passed")
 
 
 def _fractions(box: Sequence[float], passed: Passed) -> list[float]:

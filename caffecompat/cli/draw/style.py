@@ -9,6 +9,7 @@ _DARK = "\n".join(f"  #drawing .{key} {{ fill: {family.dark} }}" for key, family
 STYLE = f"""
 {svg.style("#drawing ")}
 body {{ max-width: none }}
+.passed {{ display: flex; flex-wrap: wrap; gap: 8px 24px; align-items: flex-start }} .passed svg {{ flex: none }}
 #tools {{ display: flex; flex-wrap: wrap; gap: 8px; align-items: center; margin: 16px 0 8px; position: sticky; top: 0;
   background: var(--page); padding: 8px 0; z-index: 1 }}
 body:not(.js) #tools {{ display: none }}
