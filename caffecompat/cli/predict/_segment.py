@@ -25,7 +25,7 @@ class Segmenter:
 
     Args:
         session: the net.
-        blob: the output that holds the classes' scores, (N, classes, height, width).
+        blob: the output that holds the classes' scores, (N, classes, height, width), or another blob that is kept.
         zoom: how many input pixels an output pixel stands for; None: as the record or the shapes say.
         margin: how many input pixels on each side the output lacks; None: as the record or the shapes say.
         batch: how many tiles pass at once.
@@ -91,11 +91,13 @@ class Segmenter:
         return PixelScores(scores, rows, columns, self._probabilities)
 
     def features(self, image: Image) -> Floats:
-        """The output itself for the whole picture, of all its tiles: (channels, height, width).
+        """The blob for the whole picture, (channels, height, width): as many places as its tiles have.
 
-        As the authors' test.py writes it: as many places as the tiles have, those beyond the picture among them.
+        As test.py of the same authors writes it: places beyond the picture are there too.
         """
-        return self._joined(self._scores(self._tiles(image)), image)
+        if self.settings.label_margin:
+            return self._joined(self._scores(self._tiles(image)), image)
+        return np.asarray(self._session.pictures(self._session.preprocessing.apply([image]))[self._blob][0])
 
     def _joined(self, outputs: Iterator[Floats], image: Image) -> Floats:
         """predict.py: mirror a margin around the picture, pass tiles that overlap by it, put the outputs together."""

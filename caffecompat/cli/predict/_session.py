@@ -18,8 +18,10 @@ from caffecompat.cli.opening import GivenShapes, open_net
 from caffecompat.cli.options import check_engine
 from caffecompat.cli.progress import Progress
 from caffecompat.data.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Item, count_items, find_files, read_items
+from caffecompat.data.lists import read_names
 from caffecompat.data.preprocessing import Floats, Preprocessing
 from caffecompat.errors import CaffeCompatError, FormatError, UsageError
+from caffecompat.formats import paths
 from caffecompat.net import Net
 
 if TYPE_CHECKING:
@@ -135,7 +137,7 @@ def start(
     Args:
         prototxt: the net.
         weights: its weights.
-        inputs: files, folders and patterns.
+        inputs: files, folders, patterns and lists.
         output: the value of -o.
         options: the values of the other options of `picture_command`, but for --format.
 
@@ -146,9 +148,18 @@ def start(
     batch, every, keep_going = rest.pop("batch"), rest.pop("every"), rest.pop("keep_going")
     # OpenCV says on stderr what is wrong with an image; the error that follows says it with the file's name.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    files = find_files(inputs, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+    files = find_files([*_listed(inputs)], IMAGE_SUFFIXES | VIDEO_SUFFIXES)
     keep_inputs(output, [prototxt, weights, *files])
     return Started(open_session(prototxt, weights, **rest), Pictures(files, batch, every, keep_going))
+
+
+def _listed(inputs: Sequence[Path]) -> Iterator[Path]:
+    """The inputs; in the place of a list (.txt) the files that it names, as they lie here or beside it."""
+    for path in inputs:
+        if path.suffix.lower() == ".txt" and path.is_file():
+            yield from (paths.find(name, "file", beside=str(path)) for name in read_names(path).names)
+        else:
+            yield path
 
 
 class Started(NamedTuple):

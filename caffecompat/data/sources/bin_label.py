@@ -1,4 +1,4 @@
-"""BinLabelData: arrays from files of floats, and the label maps that belong to them.
+"""BinLabelData: arrays from files of floats, and the label maps that belong to them; such files written.
 
 Source: bin_label_data_layer.cpp of fyu/caffe-dilation. A file is a type code (int32, 5: float32), the number of axes
 (int32, 3), their sizes (int32) and the values, all little-endian. Where the original keeps old values for a file of
@@ -20,6 +20,7 @@ from caffecompat.data.source import Floats, Reading, State, Ticket
 from caffecompat.data.sources.pairs import Names, PairSource
 from caffecompat.data.sources.slices import Cut, read_cut
 from caffecompat.errors import CaffeCompatError, FormatError, ShapeError
+from caffecompat.formats import atomic_write
 from caffecompat.graph.spec import LayerSpec, Shape
 
 # OpenCV's CV_32F, one channel.
@@ -147,6 +148,17 @@ def read_bin(path: str | os.PathLike[str]) -> Floats:
     if values.size != math.prod(shape):
         raise FormatError(f"expected {math.prod(shape)} values, got {values.size}", file=path)
     return values.reshape(shape)
+
+
+def write_bin(path: str | os.PathLike[str], values: Floats) -> None:
+    """Write a file of floats, as test.py of fyu/dilation does: values (channels, rows, columns) as float32.
+
+    Raises:
+        CaffeCompatError: the file cannot be written.
+    """
+    with atomic_write(path) as file:
+        file.write(_HEAD.pack(FLOAT32, AXES, *values.shape))
+        file.write(np.ascontiguousarray(values, "<f4").tobytes())
 
 
 def _fitting(cut: Cut, shape: Shape) -> tuple[int, int]:
