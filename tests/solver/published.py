@@ -159,16 +159,18 @@ def write_features(path: Path, label: np.ndarray, random: np.random.Generator) -
     path.write_bytes(np.array([5, 3, *scores.shape], "<i4").tobytes() + scores.tobytes())
 
 
-def dilation(folder: Path, net: str, batch: int, count: int, side: int) -> str:
+def dilation(folder: Path, net: str, batch: int, count: int, side: int, scores: int = 16) -> str:
     """One of dilation's published training set-ups, with another batch, on `count` drawn pictures; the solver's path.
 
-    In its nets one list serves for pictures and labels: here they are two.
+    In its nets one list serves for pictures and labels: here they are two. A crop of 500 pixels gives 16 rows of
+    scores, of 8 pixels each, within margins of 186; where fewer are asked for, the crop is as much smaller.
     """
     named = {"frontend": "frontend_vgg", "context": "context", "joint": "joint"}[net]
     names = {f"dilation/train_{net}/{part}_net.prototxt": f"{net}/{named}_{part}_net.txt" for part in ("train", "test")}
     names[f"dilation/train_{net}/solver.prototxt"] = f"{net}/{named}_solver.txt"
     lists = ('label_list_path: "a.txt"', 'label_list_path: "b.txt"')
-    place(folder, names, [lists, ("batch_size: 8", f"batch_size: {batch}")])
+    crop = [("crop_size: 500", f"crop_size: {372 + 8 * scores}"), ("dim: 16", f"dim: {scores}")]
+    place(folder, names, [lists, ("batch_size: 8", f"batch_size: {batch}"), *crop])
     (folder / net / "snapshots").mkdir()
     random = np.random.default_rng(1)
     for number in range(count):

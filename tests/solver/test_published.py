@@ -60,8 +60,8 @@ def test_image_nets_take_steps(tmp_path, net, batch):
 
 @pytest.mark.parametrize("net", DILATION)
 def test_dilation_nets_learn(tmp_path, net):
-    # A picture of 128 pixels fills, with its margins, the crop: so every step sees all of it, mirrored or not.
-    path = dilation(tmp_path, net, batch=1, count=1, side=528 if net == "context" else 128)
+    # A picture of 48 pixels fills, with its margins, the crop: so every step sees all of it, mirrored or not.
+    path = dilation(tmp_path, net, batch=1, count=1, side=528 if net == "context" else 48, scores=6)
     solver = solver_in(tmp_path, path, test_initialization=False)
     if net != "context":
         start_front_end(solver)
