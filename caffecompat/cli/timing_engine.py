@@ -24,14 +24,16 @@ def measured(net: Net, engine: str, precision: Precision, calibration: Path | No
         net: the net.
         engine: its name, or "auto".
         precision: what it computes in.
-        calibration: for int8, pictures or a database.
+        calibration: for int8, pictures or a database; the result says what int8 costs on some of them.
         iterations: how many passes.
 
     Raises:
         CaffeCompatError: the engine cannot be made.
     """
     fed = {key.name: value for key, value in made_up(net).items()}
-    made = optimize(net.eval(), engine, precision, fed, calibration=calibration, tell=tell)
+    # int8 is tried on pictures, for its ranges are theirs.
+    example = fed if calibration is None else None
+    made = optimize(net.eval(), engine, precision, example, calibration=calibration, tell=tell)
     inputs = {name: value for name, value in fed.items() if name in made.inputs}
     plain = {made.keywords.get(name, name): value for name, value in inputs.items()}
     calls: dict[str, Callable[[], object]] = {
@@ -49,10 +51,12 @@ def measured(net: Net, engine: str, precision: Precision, calibration: Path | No
                 sums[name] += time.perf_counter() - start
             progress.add()
     figures = {name: total * 1000 / iterations for name, total in sums.items()}
+    accuracy = made.report.accuracy if made.report is not None else None
     return {
         "engine": made.name,
         "precision": made.precision,
         "threads": torch.get_num_threads(),
         "iterations": iterations,
         **figures,
+        **({} if accuracy is None else {"accuracy": accuracy.values()}),
     }
