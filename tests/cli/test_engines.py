@@ -58,7 +58,9 @@ def test_int8(files, tmp_path):
     command = ("run", files / "net.prototxt", "-w", files / "net.caffemodel", picture, "--scale", "0.01", "-o")
     call(*command, tmp_path / "plain.npz")
     int8 = ("--engine", "onnxruntime", "--precision", "int8")
-    call(*command, tmp_path / "int8.npz", *int8, "--calibration", pictures)
+    told = call(*command, tmp_path / "int8.npz", *int8, "--calibration", pictures).stderr
+    assert "int8 beside float32, on 2 items that took no part in calibration:\n  same top-1 100.00%, " in told
+    assert "largest difference 0.0" in told
     with np.load(tmp_path / "plain.npz") as plain, np.load(tmp_path / "int8.npz") as made:
         assert 0 < np.abs(made["prob"] - plain["prob"]).max() < 0.05
     other = ("--engine", "opencv", "--precision", "int8", "--calibration", pictures)
@@ -77,3 +79,20 @@ def test_time(files, tmp_path):
     assert figures["engine"] == "torch"
     assert figures["forward_ms"] > 0
     assert f"Average Forward pass: {figures['forward_ms']:.6g} ms." in result.stdout
+
+
+def test_time_of_int8_says_what_it_costs(files, tmp_path):
+    """A folder for each of 7 classes: the labels are taken, and the drop is what the two accuracies differ by."""
+    rng = np.random.default_rng(2)
+    for number in range(28):
+        path = tmp_path / "pictures" / str(number % 7) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), rng.integers(0, 256, (21, 18, 3), np.uint8))
+    options = ("--engine", "openvino", "--precision", "int8", "--calibration", tmp_path / "pictures")
+    more = ("--phase", "TEST", "--iterations", 1, "--json", tmp_path / "t.json")
+    told = call("time", files / "net.prototxt", "-w", files / "net.caffemodel", *options, *more).stderr
+    accuracy = json.loads((tmp_path / "t.json").read_text())["accuracy"]
+    assert accuracy["items"] == 7
+    assert accuracy["drop"]["top-1"] == accuracy["float32"]["top-1"] - accuracy["int8"]["top-1"]
+    assert set(accuracy["agreement"]) == {"same top-1", "largest difference"}
+    assert f"top-1: float32 {100 * accuracy['float32']['top-1']:.2f}%" in told

@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from caffecompat.engines import choosing, optimize
+from caffecompat.engines import Calibration, choosing, optimize
 from caffecompat.engines.caching import folder
 from caffecompat.engines.comparing import apart
 from caffecompat.engines.registry import ENGINES, EngineRow
@@ -165,3 +165,57 @@ def test_detections_are_compared_one_by_one():
     assert apart(net, {"found": shifted}, wanted, "float32") > 1
     assert apart(net, {"found": rows[:, :, 1:]}, wanted, "float32") > 0
     assert apart(net, {}, wanted, "float32") == float("inf")
+
+
+@pytest.fixture
+def int8(monkeypatch, cache):
+    """Only ONNX Runtime; its choices for int8, with what was told."""
+    monkeypatch.setattr(choosing, "SECONDS", 0.05)
+    monkeypatch.delitem(ENGINES, "openvino")
+
+    def made(calibration, **options):
+        told = []
+        engine = optimize(classifier(), "auto", "int8", calibration=calibration, tell=told.append, **options)
+        return engine, told
+
+    return made
+
+
+def test_int8_is_tried_on_what_it_is_calibrated_with(int8):
+    """The example is of the calibration where none is given, and what int8 costs is kept with the choice."""
+    values = 50 * pictures(24, 3, 21, 18)
+    engine, told = int8({"data": values})
+    report = engine.report
+    assert (report.chosen, report.cached, report.accuracy.items) == ("onnxruntime", False, 6)
+    assert told[-1] == str(report)
+    assert told[-1].endswith(str(report.accuracy))
+    example = engine.settings.example["data"]
+    assert all(any(torch.equal(one, other) for other in values) for one in example)
+
+    again, told = int8({"data": values})
+    assert again.report.cached
+    assert again.report.accuracy.values() == report.accuracy.values()
+    assert told == [str(again.report)]
+    assert not int8({"data": values + 1})[0].report.cached
+    assert not int8(Calibration({"data": values}, held_out=3))[0].report.cached
+    given = pictures(1, 3, 21, 18)
+    assert torch.equal(int8({"data": values}, example={"data": given})[0].settings.example["data"], given)
+
+
+def test_int8_may_err_much_in_a_few_places():
+    """The root of the mean square counts, and of detections those that are no guesses."""
+    net = classifier()
+    wanted = {"prob": torch.full((50, 7), 1 / 7)}
+    one = wanted["prob"].clone()
+    one[0, 0] += 0.5
+    assert apart(net, {"prob": one}, wanted, "float32") > 1
+    assert 0 < apart(net, {"prob": one}, wanted, "int8") < 1
+    assert apart(net, {"prob": wanted["prob"] * 1.3}, wanted, "int8") > 1
+    rows = torch.tensor([[0, 1, 0.9, 0.1, 0.1, 0.5, 0.5], [0, 1, 0.3, 0.1, 0.1, 0.4, 0.4]])[None, None]
+    guessed = rows.clone()
+    guessed[..., 1, 3:] += 0.5
+    other = rows.clone()
+    other[..., 0, 3:] += 0.5
+    net = detector()
+    assert apart(net, {"found": guessed}, {"found": rows}, "int8") == 0
+    assert apart(net, {"found": other}, {"found": rows}, "int8") > 1
