@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint format proto layers demo bench bench-peers attacks wheel wheels clean
+.PHONY: help install browser test lint format proto layers demo bench bench-peers attacks wheel wheels clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,10 @@ $(PEERS)/.installed: benchmarks/requirements.txt
 bench-peers: $(PEERS)/.installed  ## what the benchmarks compare with, in an environment of its own
 
 install: $(INSTALLED)  ## the virtual environment with everything that development needs
+
+browser:  ## Debian's Chromium, for the tests that look at pages in it; needs root, and tests skip without it
+	apt-get update
+	apt-get install -y chromium
 
 lint: $(INSTALLED)  ## style, types, and whether the compiled schema is fresh
 	$(BIN)/ruff check

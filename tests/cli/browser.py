@@ -41,6 +41,7 @@ class Browser:
         self._folder = folder
 
     def __enter__(self):
+        program = find_browser()
         read, self._to = os.pipe()
         self._from, write = os.pipe()
         flags = ["--headless", "--remote-debugging-pipe", f"--user-data-dir={self._folder}", "--no-first-run"]
@@ -48,7 +49,7 @@ class Browser:
         flags += ["--disable-component-update"]
         if os.getuid() == 0:
             flags.append("--no-sandbox")
-        command = [sys.executable, "-c", LAUNCH, str(read), str(write), find_browser(), *flags]
+        command = [sys.executable, "-c", LAUNCH, str(read), str(write), program, *flags]
         silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(command, pass_fds=(read, write), **silent)
         os.close(read)

@@ -98,7 +98,7 @@ def test_svg_and_png(tmp_path, net, picture):
     call("draw", net, "--priors", "--image", picture, "-o", tmp_path / "priors.svg")
     root = ElementTree.parse(tmp_path / "priors.svg").getroot()
     said = texts(root)
-    assert "37 prior boxes in 2 layers; those of one cell each, in pixels of the picture, 160x240" in said
+    assert "37 prior boxes in 2 layers, those of one cell each, in pixels of the picture, 160x240" in said
     assert "3x4 cells x 3 = 36 priors" in said
     assert {"32 x 64", "40 x 80", "64 x 32"} <= set(said)
     panel = root.findall(f"{SVG}g")[1]

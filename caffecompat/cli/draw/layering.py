@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from caffecompat.cli.draw.nodes import Node, Wire
 from caffecompat.errors import UnsupportedError
 
-# Boxes and places of blobs between them; what is more is not drawn.
+# Boxes and places of blobs between them, and ways from one to another; what is more is not drawn.
 MOST_PLACES = 60_000
 SWEEPS = 6
 # Of drawings with more ways than these only barycentres are taken, and crossings not counted.
@@ -41,7 +41,7 @@ def layering(nodes: Sequence[Node], wires: Sequence[Wire]) -> Layering:
     """Ranks, and the order in each.
 
     Raises:
-        UnsupportedError: there are more than MOST_PLACES places.
+        UnsupportedError: there are more than MOST_PLACES places or ways.
     """
     rank = _ranks(nodes, wires)
     passing: list[int] = []
@@ -50,7 +50,7 @@ def layering(nodes: Sequence[Node], wires: Sequence[Wire]) -> Layering:
         if not wire.targets:
             continue
         last, here = max(rank[target] for target in wire.targets), wire.source
-        if len(rank) + last - rank[wire.source] > MOST_PLACES:
+        if max(len(rank), len(ways) + len(wire.targets)) + last - rank[wire.source] > MOST_PLACES:
             raise UnsupportedError(
                 f"the net has too many layers and blobs to be drawn: more than {MOST_PLACES:,} places would be needed",
                 hint="`caffecompat inspect` shows it as a table",

@@ -88,7 +88,7 @@ def make(
 def _net(subject: Subject, suffix: str, facts: list[tuple[str, str]]) -> bytes:
     """A net in the form of a suffix."""
     told = _facts(subject)
-    drawing = draw_net(subject.graph, subject.shapes, [", ".join(f"{name} {value}" for name, value in told)])
+    drawing = draw_net(subject.graph, subject.shapes, [f"{name} {value}" for name, value in told])
     if suffix not in PAGES:
         return _drawn(drawing, suffix)
     if subject.passed is not None:

@@ -33,7 +33,7 @@ def draw_net(graph: Graph, shapes: Mapping[BlobKey, Shape], facts: Sequence[str]
     Args:
         graph: the net.
         shapes: the shapes of its blobs, as far as they are known.
-        facts: what stands under its name.
+        facts: what stands under its name, word by word.
 
     Raises:
         UnsupportedError: it has too many layers, or blobs that pass too many layers.
@@ -145,18 +145,30 @@ def heading(title: str, facts: Iterable[str], families: Iterable[str], width: fl
     """What stands above a drawing: its title, facts and the families' colours; and how high it is."""
     items: list[Item] = [Text(0, 16, shortened(title, "title", width), "title", width=width)]
     y = 36.0
-    for fact in facts:
-        items.append(Text(0, y, fact, "fact", width=width))
+    for line in _lines(facts, width):
+        items.append(Text(0, y, line, "fact", width=width))
         y += 18
     x = 0.0
     for key in families:
         name = FAMILIES[key].title
-        step = 18 + 0.85 * text_width(name, "note") + 10
+        step = 18 + 0.92 * text_width(name, "note") + 10
         if x and x + step > width:
             x, y = 0.0, y + 18
         items += [Box(x, y - 10, 12, 12, key, round=True), Text(x + 18, y, name, "note")]
         x += step
     return Group(tuple(items)), y + 26
+
+
+def _lines(facts: Iterable[str], width: float) -> list[str]:
+    """Facts one after the other, in lines that fit a width."""
+    lines: list[str] = []
+    for fact in facts:
+        longer = f"{lines[-1]}, {fact}" if lines else ""
+        if longer and text_width(longer, "fact") <= width:
+            lines[-1] = longer
+        else:
+            lines.append(shortened(fact, "fact", width))
+    return lines
 
 
 def moved(group: Group, right: float, down: float) -> Group:

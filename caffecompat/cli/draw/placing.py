@@ -21,6 +21,8 @@ _LANE = 7.0
 _GUTTER = 30.0
 # What a folded drawing's width is to its height, about.
 _ASPECT = 1.5
+# A drawing that is no higher stays in one column.
+_SHORT = 640.0
 # How far from an even share a column may end, to cut few ways.
 _SLACK = 0.25
 # A way from one passing place to another is to be straight rather than one to a box.
@@ -122,6 +124,8 @@ def _bands(made: Layering, tall: Sequence[float], width: float) -> list[range]:
     """The ranks of each column: cut where few ways are cut, about evenly."""
     steps = [height + LABEL + _BEND for height in tall]
     whole = sum(steps)
+    if whole <= _SHORT:
+        return [range(len(tall))]
     count = max(round(sqrt(_ASPECT * whole / (width + 200 + 2 * _GUTTER))), 1)
     cut = [len(wires) for wires in _leaving(made)]
     bands, first, done = [], 0, 0.0
@@ -174,6 +178,7 @@ class _Folded:
             sorted(leaving[level], key=lambda wire: (starts[level, wire], sum(ends[level + 1, wire])))
             for level in (band[-1] for band in bands if len(band))
         ]
+        self._lane = {(band, wire): n for band, own in enumerate(self._between) for n, wire in enumerate(own)}
         lanes = max(map(len, self._between), default=0) * _LANE
         self._top = lanes + _LANE if len(bands) > 1 else 0.0
         self._gutters: list[float] = []
@@ -214,7 +219,7 @@ class _Folded:
             target = (ends[index], below)
             band = self._band[self._made.rank[start]]
             if band < self._band[self._made.rank[end]]:
-                points = self._around(begin, target, band, self._between[band].index(wire))
+                points = self._around(begin, target, band, self._lane[band, wire])
             else:
                 points = (begin, *_curve((starts[index], bottom), target))
             ways.append(points)
@@ -224,12 +229,12 @@ class _Folded:
     def _ports(self) -> tuple[list[float], list[float]]:
         """Where each way leaves its box, and where it comes to the next one."""
         starts, ends = [0.0] * len(self._made.ways), [0.0] * len(self._made.ways)
+        shares = {wire: (number + 0.5) / len(own) - 0.5 for own in self._outputs for number, wire in enumerate(own)}
         arriving = defaultdict(list)
         for index, (start, end, wire) in enumerate(self._made.ways):
             starts[index] = self._x[start]
-            if start < len(self._sizes) and len(self._outputs[start]) > 1:
-                share = (self._outputs[start].index(wire) + 0.5) / len(self._outputs[start]) - 0.5
-                starts[index] += share * self._sizes[start][0]
+            if start < len(self._sizes):
+                starts[index] += shares[wire] * self._sizes[start][0]
             arriving[end].append(index)
         for end, ways in arriving.items():
             ways.sort(key=lambda index: starts[index])

@@ -31,8 +31,8 @@ def draw_priors(priors: Priors) -> Drawing:
     on = "the picture" if priors.picture is not None else "the net's input"
     count = len(priors.layers)
     facts = [
-        f"{number(priors.count)} prior boxes in {count} {'layer' if count == 1 else 'layers'}; "
-        f"those of one cell each, in pixels of {on}, {priors.width}x{priors.height}"
+        f"{number(priors.count)} prior boxes in {count} {'layer' if count == 1 else 'layers'}",
+        f"those of one cell each, in pixels of {on}, {priors.width}x{priors.height}",
     ]
     columns = min(count, _COLUMNS)
     width = max(columns * (_SIDE + _GAP) - _GAP, 560.0)

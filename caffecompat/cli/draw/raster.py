@@ -11,7 +11,7 @@ from caffecompat.errors import UnsupportedError
 
 # Pixels of the picture to one of the drawing, the first that gives no more pixels than can be held.
 SCALES = (2.0, 1.5, 1.0, 0.75, 0.5)
-MOST_PIXELS = 40_000_000
+MOST_PIXELS, MOST_SIDE = 40_000_000, 30_000
 _FACE = cv2.FONT_HERSHEY_SIMPLEX
 # At OpenCV's own size its letters are as high as those of a font of so many pixels.
 _FACE_SIZE = 30.0
@@ -27,7 +27,7 @@ def raster(drawing: Drawing) -> Image:
     """
     for scale in SCALES:
         height, width = round(drawing.height * scale), round(drawing.width * scale)
-        if height * width <= MOST_PIXELS:
+        if height * width <= MOST_PIXELS and max(height, width) <= MOST_SIDE:
             break
     else:
         raise UnsupportedError(
