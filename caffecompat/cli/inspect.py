@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from caffecompat.cli import weight_table
 from caffecompat.cli.errors import tell
 from caffecompat.cli.options import named_shapes, net_options
-from caffecompat.errors import shown
+from caffecompat.errors import WeightsError, shown
 
 if TYPE_CHECKING:
+    from caffecompat.cli.weight_table import Spread
+    from caffecompat.formats.weights import Weights
+    from caffecompat.graph import Graph
     from caffecompat.graph.analysis import LayerCost
     from caffecompat.net import Net
 
@@ -24,10 +28,18 @@ NUMBERS = ("parameters", "multiply-adds", "memory access", "sees", "stride")
 @click.command("inspect")
 @click.argument("net", type=click.Path(path_type=Path), metavar="NET.prototxt")
 @net_options
+@click.option(
+    "-w",
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Tell how the values of each blob of this file are spread, in place of shapes and work.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of a table.")
 def command(
     net: Path,
     input_shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    weights: Path | None,
     as_json: bool,
     **rules: Any,
 ) -> None:
@@ -36,7 +48,8 @@ def command(
     All numbers are for one image. Multiply-adds are those of convolutions, deconvolutions, inner products and
     recurrent layers, and one for each value of BatchNorm and Scale. Memory access counts the values that a layer
     reads (input, weights) and writes. What a value sees (its receptive field) and the stride are in pixels of the
-    input, height x width where they differ. No weights are needed.
+    input, height x width where they differ. No weights are needed; with --weights the mean, standard
+    deviation, least and greatest value of each blob are told.
     """
     from caffecompat.cli.opening import read_graph
     from caffecompat.graph.analysis import analyse
@@ -45,13 +58,41 @@ def command(
     graph, notes = read_graph(net, **rules)
     for note in notes:
         tell(note)
+    given = _meant(graph, weights)
     made = Net(graph, named_shapes(input_shapes, [key.name for key in graph.inputs]))
+    found = _spreads(made, given)
     parameters = [[tuple(blob.shape) for blob in layer.blobs] for layer in made.layers]
     costs = analyse(graph, made.blob_shapes, parameters)
     if as_json:
-        click.echo(json.dumps(_as_json(made, costs), indent=1))
+        click.echo(json.dumps(_as_json(made, costs, found), indent=1))
+    elif found is not None:
+        click.echo(weight_table.as_text(made, found))
     else:
         click.echo(_as_text(made, costs))
+
+
+def _meant(graph: Graph, path: Path | None) -> Weights | None:
+    """The weights of a file, if there is one; the graph says then what layers of several meanings mean."""
+    if path is None:
+        return None
+    from caffecompat.formats import read_weights
+    from caffecompat.net.meanings import state_meanings
+
+    weights = read_weights(path)
+    state_meanings(graph, [weights])
+    return weights
+
+
+def _spreads(net: Net, weights: Weights | None) -> list[list[Spread]] | None:
+    """How the values of each layer's blobs are spread."""
+    if weights is None:
+        return None
+    from caffecompat.net.weights import assign
+
+    assigned = assign(net.layers, weights)
+    if not assigned.matched:
+        raise WeightsError("the weights have no layer of the net's", file=weights.file, hint="they are of another net")
+    return [weight_table.spreads(layer) for layer in net.layers]
 
 
 def _totals(costs: Sequence[LayerCost]) -> dict[str, int]:
@@ -59,8 +100,8 @@ def _totals(costs: Sequence[LayerCost]) -> dict[str, int]:
     return {name: sum(getattr(cost, name) for cost in costs) for name in names}
 
 
-def _as_json(net: Net, costs: Sequence[LayerCost]) -> dict[str, Any]:
-    layers = [
+def _as_json(net: Net, costs: Sequence[LayerCost], found: list[list[Spread]] | None) -> dict[str, Any]:
+    layers: list[dict[str, Any]] = [
         {
             "name": cost.spec.name,
             "type": cost.spec.type,
@@ -75,6 +116,8 @@ def _as_json(net: Net, costs: Sequence[LayerCost]) -> dict[str, Any]:
         }
         for cost in costs
     ]
+    for layer, own in zip(layers, found or (), strict=found is not None):
+        layer["blobs"] = [one.as_json() for one in own]
     shapes = net.blob_shapes
     return {
         "name": net.graph.name,

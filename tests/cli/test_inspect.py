@@ -6,9 +6,13 @@ import json
 import subprocess
 import sys
 
+import numpy as np
+import pytest
 from click.testing import CliRunner
 
 from caffecompat.cli.main import main
+from caffecompat.formats import write_caffemodel
+from caffecompat.schema import caffe_pb2
 from tests.support import shared_file
 
 NET = """
@@ -53,6 +57,35 @@ def test_json(tmp_path):
     }
     conv = told["layers"][1]
     assert (conv["receptive_field"], conv["stride"], conv["tops"]) == ([3, 2], [2.0, 2.0], {"conv": [2, 4, 4, 4]})
+
+
+def test_weights(tmp_path):
+    """By numpy, in double precision; a layer that the file lacks has no row."""
+    layers = [{"name": "conv", "type": "Convolution"}, {"name": "other", "type": "Scale"}]
+    values = np.random.default_rng(0).normal(1, 3, (4, 3, 3, 2)).astype(np.float32)
+    bias = np.array([1, np.inf, 2, 3], np.float32)
+    path = tmp_path / "w.caffemodel"
+    write_caffemodel(path, caffe_pb2.NetParameter(layer=layers), [[values, bias], [bias]])
+    told = json.loads(inspect(net(tmp_path), "--weights", path, "--json").stdout)
+    blobs = {layer["name"]: layer["blobs"] for layer in told["layers"]}
+    weight, infinite = blobs["conv"]
+    assert (weight["blob"], weight["shape"]) == ("weight", [4, 3, 3, 2])
+    double = values.astype(np.float64)
+    expected = [double.mean(), double.std(), double.min(), double.max()]
+    assert [weight[name] for name in ("mean", "deviation", "least", "greatest")] == pytest.approx(expected, rel=1e-5)
+    assert (infinite["mean"], infinite["least"]) == (None, 1)
+    assert not blobs["fc"]
+    lines = inspect(net(tmp_path), "-w", path).stdout.splitlines()
+    assert [line.split()[:4] for line in lines[1:]] == [
+        ["conv", "Convolution", "weight", "4x3x3x2"],
+        ["conv", "Convolution", "bias", "4"],
+    ]
+
+
+def test_weights_of_another_net(tmp_path):
+    path = tmp_path / "w.caffemodel"
+    write_caffemodel(path, caffe_pb2.NetParameter(layer=[{"name": "x"}]), [[np.ones(3, np.float32)]])
+    assert "they are of another net" in inspect(net(tmp_path), "-w", path, status=1).stderr
 
 
 def test_input_shape(tmp_path):
