@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -22,8 +23,9 @@ from caffecompat.export.source.names import attribute, class_name, variable
 from caffecompat.export.source.operators import names as operator_names
 from caffecompat.export.source.operators import sources
 from caffecompat.export.source.printing import Forward, class_lines, returned_by_name
+from caffecompat.export.source.program import MAX_LABELS, load_source, main_sources
 from caffecompat.export.source.runs import fold_runs
-from caffecompat.export.source.text import WIDTH, comment_safe, constant, fitted, literal, of
+from caffecompat.export.source.text import WIDTH, comment_safe, constant, fitted, of
 from caffecompat.export.source.verifying import can_verify
 from caffecompat.export.source.verifying import verify as verify_module
 from caffecompat.export.verifying import Exported
@@ -33,8 +35,6 @@ from caffecompat.net import Net
 # Keys of the preprocessing record that are written even if they are as they are by default.
 _ALWAYS = ("input", "channels", "mean", "scale", "size")
 _BESIDE = ".safetensors"
-# Longer lists of labels, and mean images, stay in the other file.
-_MAX_LABELS = 25
 
 
 def export_source(net: Net, path: Path, metadata: Mapping[str, str], *, verify: bool = True) -> Exported:
@@ -91,7 +91,8 @@ def write_source(draft: Draft, name: str, metadata: Mapping[str, str]) -> tuple[
     attributes = _attributes(items)
     own = _main_class(main, draft, items, attributes, name)
     needed = sorted({operator for item in items for operator in item.operators})
-    body = [*sources(needed), *runs, *blocks, own, _load(main), _main(draft)]
+    record = Preprocessing.from_json(metadata.get("preprocessing") or Preprocessing().to_json())
+    body = [*sources(needed), *runs, *blocks, own, load_source(main), *main_sources(draft, record)]
     tensors = {
         f"{attributes[item]}.{key}": tensor for item in items if item.has_module for key, tensor in item.tensors.items()
     }
@@ -144,40 +145,14 @@ def _main_class(main: str, draft: Draft, items: Sequence[Item], attributes: Mapp
     return class_lines(main, docstring, [], init, signature, forward)
 
 
-def _load(main: str) -> str:
-    return f'''def load(device: str = "cpu") -> {main}:
-    """The net with the parameters that lie beside this file, in evaluation mode."""
-    model = {main}()
-    model.load_state_dict(load_file(Path(__file__).with_suffix(".safetensors")))
-    return model.to(device).eval()'''
-
-
-def _main(draft: Draft) -> str:
-    single = len(draft.outputs) == 1
-    name = literal(next(iter(draft.outputs)))
-    show = (
-        fitted(f"print({name}, tuple(outputs.shape))", 1)
-        if single
-        else "    for name, output in outputs.items():\n        print(name, tuple(output.shape))"
-    )
-    return f'''def main() -> None:
-    """Run arrays, one .npy for each input, or random numbers in their place."""
-    inputs = [torch.randn(shape) for shape in INPUTS.values()]
-    for place, path in enumerate(sys.argv[1:]):
-        inputs[place] = torch.from_numpy(numpy.load(path)).float()
-    with torch.inference_mode():
-        outputs = load()(*inputs)
-{show}'''
-
-
 def _head(name: str, draft: Draft, metadata: Mapping[str, str], text: str) -> str:
     """The docstring, the imports that the text needs, and the constants."""
     version = comment_safe(metadata.get("caffecompat_version", ""))
     shown = comment_safe(name) or "A net"
     imports = [line for word, line in _IMPORTS if re.search(rf"(?<![\w.\"']){word}", text)]
     first, second = imports[: -len(_others(imports))], _others(imports)
-    record, whole = _record(metadata.get("preprocessing", "{}"))
-    where = "" if whole else " Its labels and mean image are in the\n# metadata of the .safetensors."
+    record, left = _record(metadata.get("preprocessing", "{}"))
+    where = f"\n# Its {' and '.join(left)}: in the metadata of the .safetensors." if left else ""
     sources_ = of(json.loads(metadata.get("sources", "{}")))
     shapes = {blob: tuple(shape) for blob, (_, shape) in draft.inputs.items()}
     return "\n".join(
@@ -203,6 +178,8 @@ def _head(name: str, draft: Draft, metadata: Mapping[str, str], text: str) -> st
 
 
 _IMPORTS = (
+    (r"base64\.", "import base64"),
+    (r"json\.", "import json"),
     (r"math\.", "import math"),
     (r"sys\.", "import sys"),
     (r"Callable\[", "from collections.abc import Callable"),
@@ -210,6 +187,7 @@ _IMPORTS = (
     (r"numpy\.", "import numpy"),
     (r"torch\.", "import torch"),
     (r"F\.", "import torch.nn.functional as F"),
+    (r"safe_open\(", "from safetensors import safe_open"),
     (r"load_file\(", "from safetensors.torch import load_file"),
     (r"Tensor\b", "from torch import Tensor, nn"),
 )
@@ -217,16 +195,19 @@ _IMPORTS = (
 
 def _others(imports: Sequence[str]) -> list[str]:
     """Those that are not of the standard library."""
-    return [line for line in imports if "torch" in line or "numpy" in line]
+    return [line for line in imports if re.search("torch|numpy|safetensors", line)]
 
 
-def _record(text: str) -> tuple[dict[str, object], bool]:
-    """The preprocessing record without what is as it is by default, and whether that is all."""
+def _record(text: str) -> tuple[dict[str, object], list[str]]:
+    """The preprocessing record without what is as it is by default, and the keys of what is too long to stand there."""
     values = json.loads(text)
     usual = json.loads(Preprocessing().to_json())
     record = {key: of(value) for key, value in values.items() if key in _ALWAYS or value != usual.get(key)}
-    whole = record.get("mean_image") is None and len(record.get("labels", ())) <= _MAX_LABELS
-    if not whole:
-        record.pop("mean_image", None)
-        record.pop("labels", None)
-    return record, whole
+    left = [name for name in ("mean_image", "labels") if _is_long(name, values.get(name))]
+    for name in left:
+        record.pop(name, None)
+    return record, left
+
+
+def _is_long(name: str, value: Any) -> bool:
+    return value is not None and (name == "mean_image" or len(value) > MAX_LABELS)
