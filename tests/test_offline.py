@@ -52,6 +52,7 @@ def test_commands(tmp_path):
     for arguments in (
         ("--help",),
         ("inspect", "net.prototxt"),
+        ("draw", "net.prototxt", "-o", "net.html"),
         ("convert", "net.prototxt", "-o", "net.caffemodel"),
         ("convert", "net.prototxt", "-w", "net.caffemodel", "-o", "net.pt2"),
         ("convert", "net.prototxt", "-w", "net.caffemodel", "-o", "net.safetensors", "--recipe", "bgr_to_rgb"),

@@ -64,7 +64,6 @@ def command(
     picture (or of the net's input, without --image), and counted.
     """
     from caffecompat.cli.draw.making import make
-    from caffecompat.cli.errors import tell
     from caffecompat.cli.files import keep_inputs
 
     if at is not None and not priors:
@@ -72,4 +71,4 @@ def command(
     target = output or Path(net.with_suffix(".html").name)
     keep_inputs(target, [net, weights, image, options["labels"]])
     written = make(net, target, weights=weights, image=image, priors=priors, at=at, **options)
-    tell(f"wrote {target} ({written:,} bytes)")
+    click.echo(f"wrote {target} ({written:,} bytes)")
