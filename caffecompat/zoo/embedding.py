@@ -42,6 +42,8 @@ class Embedding:
         shape: that of a picture: channels, height, width.
         transform: what is done to pictures before: `transform_param`.
         episodes: of how many episodes a batch is.
+        scale: what the cosines are multiplied by. The paper's 1 suits embeddings of both signs; of rectified ones it
+            leaves the attention nearly flat: see `layers.matching`.
         weights: what training starts from.
         notes: what else a reader has to know.
     """
@@ -51,6 +53,7 @@ class Embedding:
     shape: tuple[int, int, int]
     transform: Params
     episodes: int = 1
+    scale: int = 20
     weights: str | None = None
     notes: tuple[str, ...] = ()
 

@@ -6,9 +6,11 @@ solver: Adam at its usual rate stands here.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import Any
 
+from caffecompat.data.sentences import read_lines, vocabulary
 from caffecompat.errors import UsageError, quoted
 from caffecompat.netspec import NetSpec
 from caffecompat.netspec import layers as L  # noqa: N812
@@ -23,8 +25,6 @@ QUERIES = 5
 # The paper's batch of 20 sentences, of 5 words.
 SENTENCE_QUERIES = 4
 WORDS, LENGTH, HIDDEN = 10_000, 40, 128
-# The paper's 1 leaves the attention nearly flat: see `layers.matching` and docs/matching.md.
-SCALE = 10
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _sentences() -> Embedding:
     net.steps, net.step = L.Slice(net.lstm, ntop=2, axis=0, slice_point=LENGTH - 1)
     net.silence = L.Silence(net.steps, ntop=0)
     net.sentence = L.Reshape(net.step, shape={"dim": [-1, HIDDEN]})
-    return Embedding(behind_inputs(net), "sentence", (1, LENGTH, 1), {})
+    return Embedding(behind_inputs(net), "sentence", (1, LENGTH, 1), {}, scale=1)
 
 
 def _matched(net: NetSpec, blob: str, episodes: _Episodes) -> tuple[Any, Any]:
@@ -101,7 +101,7 @@ def _training(data: Any, tops: tuple[str, ...], embedding: Embedding, episodes: 
         net.support_label,
         net.query_label,
         ntop=2,
-        matching_param=episodes.params(ways=episodes.ways, scale=SCALE),
+        matching_param=episodes.params(ways=episodes.ways, scale=embedding.scale),
         loss_weight=[1, 0],
     )
     net.accuracy = L.Accuracy(net.prob, net.query_label, include={"phase": caffe_pb2.TEST})
@@ -116,7 +116,9 @@ def _deploy(shapes: dict[str, list[int]], embedding: Embedding, episodes: _Episo
     net = NetSpec()
     net[embedding.blob], net.support_label = L.Input(ntop=2)
     query, support = _matched(net, embedding.blob, episodes)
-    net.prob = L.Matching(query, support, net.support_label, matching_param={"ways": episodes.ways, "scale": SCALE})
+    net.prob = L.Matching(
+        query, support, net.support_label, matching_param={"ways": episodes.ways, "scale": embedding.scale}
+    )
     return _joined(list(inputs.to_proto().layer), embedding, behind_inputs(net))
 
 
@@ -203,15 +205,24 @@ def _build_pictures(asked: Asked) -> Nets:
     )
 
 
+def _held_out_words(text: str, ways: int) -> int:
+    """The paper's thousand of ten thousand words, or as large a share of the text that is there."""
+    if not os.path.exists(text):
+        return WORDS // 10
+    words = len(vocabulary(read_lines(text), WORDS))
+    return min(WORDS // 10, max(2 * ways, words // 10))
+
+
 def _build_text(asked: Asked) -> Nets:
     embedding, episodes = _sentences(), _Episodes.of(asked)
     ways = episodes.ways
     train = asked.data or "ptb.train.txt"
+    held_out = _held_out_words(train, ways)
 
     def data(name: str, phase: int) -> Any:
-        split: Params = {"source": train, "held_out_words": 1000, "held_out_sentences": 0.1}
+        split: Params = {"source": train, "held_out_words": held_out, "held_out_sentences": 0.1}
         if name == "test" and asked.test_data is not None:
-            split = {"source": asked.test_data, "vocabulary_source": train, "held_out_words": 1000}
+            split = {"source": asked.test_data, "vocabulary_source": train, "held_out_words": held_out}
         return L.SentenceData(
             name="data",
             ntop=3,
@@ -232,7 +243,8 @@ def _build_text(asked: Asked) -> Nets:
         "train_val": _training(data, ("data", "cont", "label"), embedding, episodes),
         "deploy": _deploy(shapes, embedding, episodes),
     }
-    return Nets(_named(nets, "MatchingNetText"), _solver(200), "matching_net_text")
+    notes = (f"tests ask for {held_out} words of the vocabulary that training does not, in sentences of their own",)
+    return Nets(_named(nets, "MatchingNetText"), _solver(200), "matching_net_text", notes=notes)
 
 
 MODELS = (

@@ -77,7 +77,7 @@ def test_a_blob_of_a_prototxt(small):
     feature = original.blobs["feature"].detach()
     assert torch.equal(net.blobs["feature"], feature)
     cosines = torch.nn.functional.cosine_similarity(feature[5:, None], feature[None, :5], dim=2)
-    torch.testing.assert_close(told, (10 * cosines).softmax(1))
+    torch.testing.assert_close(told, (20 * cosines).softmax(1))
     arguments = ("net/train_val.prototxt", "--weights", "small.caffemodel", "--episodes", 2)
     assert run("evaluate", "fewshot", *arguments).startswith("accuracy = 0.")
 
