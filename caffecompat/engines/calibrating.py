@@ -15,7 +15,7 @@ from torch import Tensor
 
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.engines.typical import Arrays, Sample, Truth, Typical, open_typical
-from caffecompat.errors import UsageError
+from caffecompat.errors import UsageError, quoted
 from caffecompat.graph.spec import Shape
 
 # Of more items so many give the ranges, which change little after some hundred, and so many are measured.
@@ -119,7 +119,7 @@ class Calibration:
             example: the net's inputs; what is not calibrated with is taken from it.
 
         Raises:
-            UsageError: the net has no such input.
+            UsageError: the net has no such input, or it is of another size.
             CaffeCompatError: an item cannot be read.
         """
         names: list[str] = []
@@ -128,12 +128,24 @@ class Calibration:
         for number, item in enumerate(items, 1):
             samples.append(self._items.read(item, self._record))
             if not names:
-                names = [name for name in example if name in samples[0].inputs]
-                if not names:
-                    raise UsageError(f"{self.source} has none of the net's inputs: {', '.join(example) or 'none'}")
+                names = self._named(samples[0], example)
                 size = max(1, len(example[names[0]]))
             if len(samples) == size or number == len(items):
                 filled = samples + [samples[0]] * (size - len(samples))
                 stacked = {name: torch.cat([sample.inputs[name] for sample in filled]) for name in names}
                 yield Batch({**example, **stacked}, [sample.truth for sample in samples])
                 samples = []
+
+    def _named(self, sample: Sample, example: Mapping[str, Tensor]) -> list[str]:
+        """The inputs of the net that are calibrated with."""
+        names = [name for name in example if name in sample.inputs]
+        if not names:
+            raise UsageError(f"{self.source} has none of the net's inputs: {', '.join(example) or 'none'}")
+        for name in names:
+            got, wanted = tuple(sample.inputs[name].shape[1:]), tuple(example[name].shape[1:])
+            if got != wanted:
+                raise UsageError(
+                    f"{self.source}: expected items of shape {wanted} for input {quoted(name)}, got {got}",
+                    hint="an example of another size makes the engine for it",
+                )
+        return names

@@ -157,6 +157,8 @@ def test_wrong_usage(tmp_path):
         Calibration({"a": np.zeros((0, 1))})
     with pytest.raises(UsageError, match="none of the net's inputs: data"):
         next(Calibration({"a": np.zeros((2, 1))}).batches([0], EXAMPLE))
+    with pytest.raises(UsageError, match=r"expected items of shape \(3, 6, 8\) for input 'data', got \(3, 8, 6\)"):
+        next(Calibration({"data": np.zeros((2, 3, 8, 6))}).batches([0], EXAMPLE))
     (tmp_path / "list.txt").write_text("none.png\n")
     with pytest.raises(FormatError, match=r"none\.png"):
         Calibration(tmp_path / "list.txt")
