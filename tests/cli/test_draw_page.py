@@ -108,6 +108,23 @@ def test_hostile_names_are_texts(tab):
 
 
 @pytest.mark.slow
+def test_names_fit_their_boxes(browser, tmp_path):
+    """In the letters of a real browser, wide ones too."""
+    net = tmp_path / "net.prototxt"
+    names = ("conv4_3_norm_mbox_loc_perm", "W" * 20, "MMMMMM", "i" * 60)
+    layer = 'layer {{ name: "{0}" type: "ReLU" bottom: "data" top: "{0}" }}'
+    net.write_text('input: "data" input_shape { dim: 1 dim: 8 } ' + "".join(map(layer.format, names)))
+    call("draw", net, "-o", tmp_path / "page.html")
+    tab = browser.open((tmp_path / "page.html").as_uri())
+    beyond = (
+        "[...document.querySelectorAll('g.layer')].flatMap((layer) => [...layer.querySelectorAll('text')]"
+        ".map((text) => [text.textContent, text.getBBox().width - layer.querySelector('rect').getBBox().width]))"
+        ".filter((found) => found[1] > 0)"
+    )
+    assert tab.value(beyond) == []
+
+
+@pytest.mark.slow
 def test_the_address_chooses_a_layer_and_dark_pages_are_dark(browser, page):
     tab = browser.open(f"{page.as_uri()}#layer-5")
     assert tab.value(DETAILS)[0].startswith("prob\n")

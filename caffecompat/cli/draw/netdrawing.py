@@ -18,7 +18,7 @@ MOST_LAYERS = 5000
 MARGIN = 20.0
 # How high a layer is in its box, and one that works in place.
 _FIRST, _ROW = 36.0, 17.0
-_LEAST, _MOST = 110.0, 228.0
+_LEAST, _MOST = 110.0, 264.0
 _PAD = 9.0
 # For each blob of a box so much width, that their shapes stand beside each other.
 _OUTPUT = 96.0
@@ -151,7 +151,7 @@ def heading(title: str, facts: Iterable[str], families: Iterable[str], width: fl
     x = 0.0
     for key in families:
         name = FAMILIES[key].title
-        step = 18 + 0.92 * text_width(name, "note") + 10
+        step = 18 + text_width(name, "note") + 10
         if x and x + step > width:
             x, y = 0.0, y + 18
         items += [Box(x, y - 10, 12, 12, key, round=True), Text(x + 18, y, name, "note")]
