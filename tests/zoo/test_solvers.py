@@ -36,6 +36,8 @@ def rules(name, folder, **asked):
         ("repvgg-a0", set()),
         ("mobilenet-v1", set()),
         ("shufflenet-v2", set()),
+        ("matching-net", set()),
+        ("matching-net-text", {"unreadable-data"}),
     ],
 )
 def test_nothing_but_the_data_is_missing(name, wanted, tmp_path):

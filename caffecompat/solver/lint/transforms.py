@@ -9,6 +9,7 @@ import numpy as np
 
 from caffecompat.errors import quoted
 from caffecompat.graph.spec import LayerSpec
+from caffecompat.schema.plugins import parameters
 from caffecompat.solver.lint.findings import Finding, Rule
 from caffecompat.solver.listeners import number
 
@@ -50,7 +51,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 def _chance(spec: LayerSpec) -> Iterator[Finding]:
     for param in spec.row.params:
-        message = getattr(spec.message, param)
+        message = parameters(spec.message, param)
         for field in CHANCE.get(param, ()):
             if message.HasField(field) and getattr(message, field):
                 yield RANDOM_TEST.on(spec, f"{param} states {field} in phase TEST")
