@@ -110,9 +110,9 @@ class Classes(Values):
         known = {label for label in self._labels if isinstance(label, int)}
         if len(self._ranks["int8"]) < self._items:
             others = sorted(label for label in known if not 0 <= label < self._classes)
-            return f"the label {others[0]} is none of {self._classes} classes" if others else "without labels"
+            return f"the label {others[0]} is none of {self._classes} classes" if others else "no labels are known"
         if self._folders not in (None, self._classes):
-            return f"without labels: {self._folders} folders are not those of {self._classes} classes"
+            return f"no labels are known: {self._folders} folders are not those of {self._classes} classes"
         if len(known) == 1 and self._items > 1:
             return f"all have the label {known.pop()}, which is taken for none"
         return ""

@@ -79,6 +79,7 @@ def optimize(
     inputs = _example(net, given)
     typical = _calibration(calibration, net, inputs) if precision == "int8" else None
     if typical is not None:
+        tell(f"calibrating int8 with {len(typical.used)} items")
         inputs = {**next(typical.batches(typical.held_out, inputs)).inputs, **given}
     settings = Settings(precision, inputs, threads or torch.get_num_threads(), typical)
     if row is None:

@@ -93,8 +93,9 @@ def _best_ranges(proto: ModelProto, nodes: set[str], calibration: Calibration, e
             yield {name: value.float().numpy() for name, value in batch.inputs.items() if name in fed}
 
     names = set().union(*_floats_of(proto, nodes).values())
-    found = find_ranges(proto, names, lambda: arrays(calibration.used))
-    count = _JUDGES * max(1, len(next(iter(example.values()))))
+    size = max(1, len(next(iter(example.values()))))
+    found = find_ranges(proto, names, arrays(calibration.used), -(-len(calibration.used) // size))
+    count = _JUDGES * size
     judges = list(arrays(calibration.used[:: max(1, len(calibration.used) // count)][:count]))
     wanted = _outputs(proto, judges)
     return min(found.values(), key=lambda ranges: _error(_outputs(_quantized(proto, nodes, ranges), judges), wanted))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 BINS, STEPS = 2048, 255
 # So many values of a blob, or some more, tell how all are spread.
-SAMPLE = 1 << 15
+SAMPLE = 1 << 17
 # The part of the values that one way keeps, and how narrow a range the other tries, as a part of the whole.
 KEPT = 0.9999
 NARROWEST, TRIED = 0.2, 41
@@ -29,15 +29,8 @@ class Range(NamedTuple):
     high: float
 
 
-class _Histogram(NamedTuple):
-    """How often a value came near each of `centres`; 0 itself, which costs nothing, is left out."""
-
-    centres: npt.NDArray[np.float64]
-    counts: npt.NDArray[np.float64]
-
-
 def find_ranges(
-    proto: ModelProto, names: Collection[str], batches: Callable[[], Iterable[Arrays]]
+    proto: ModelProto, names: Collection[str], batches: Iterable[Arrays], count: int
 ) -> dict[str, dict[str, Range]]:
     """The ranges of values by name, found in several ways.
 
@@ -47,33 +40,28 @@ def find_ranges(
     Args:
         proto: the model, with the shapes of its values.
         names: which values.
-        batches: gives inputs by name; is called twice.
+        batches: inputs by name.
+        count: how many batches there are.
     """
     session = session_of(_showing(proto, names))
     shown = [output.name for output in session.get_outputs()]
-
-    def passes() -> Iterator[tuple[str, Tensor]]:
-        for batch in batches():
-            found = dict(zip(shown, session.run(shown, dict(batch)), strict=True))
-            values = {**batch, **found}
-            yield from ((name, torch.from_numpy(values[name])) for name in names if values[name].size)
-
-    whole: dict[str, Range] = {}
-    for name, value in passes():
-        least, largest = (float(limit) for limit in value.aminmax())
-        low, high = whole.get(name, Range(0.0, 0.0))
-        whole[name] = Range(min(low, least), max(high, largest))
-    counts = {name: torch.zeros(BINS, dtype=torch.float64) for name in whole}
-    for name, value in passes():
-        low, high = whole[name]
-        if low < high:
-            few = value.flatten()[:: value.numel() // SAMPLE | 1]
-            counts[name] += torch.histc(few[few != 0], BINS, low, high).double()
-    histograms = {name: _histogram(whole[name], found.numpy()) for name, found in counts.items()}
+    whole: dict[str, Range] = dict.fromkeys(names, Range(0.0, 0.0))
+    samples: dict[str, list[Tensor]] = {name: [] for name in names}
+    for batch in batches:
+        found = {**batch, **dict(zip(shown, session.run(shown, dict(batch)), strict=True))}
+        for name in names:
+            value = torch.from_numpy(found[name]).flatten()
+            if value.numel():
+                low, high = (float(limit) for limit in value.aminmax())
+                whole[name] = Range(min(whole[name].low, low), max(whole[name].high, high))
+                few = value[:: value.numel() * count // SAMPLE | 1]
+                # 0 itself costs nothing.
+                samples[name].append(few[few != 0])
+    spread = {name: torch.cat(parts).numpy() for name, parts in samples.items() if parts}
     return {
-        "all": whole,
-        "most": {name: _most(whole[name], histogram) for name, histogram in histograms.items()},
-        "error": {name: _least_error(whole[name], histogram) for name, histogram in histograms.items()},
+        "all": {name: whole[name] for name in spread},
+        "most": {name: _most(whole[name], values) for name, values in spread.items()},
+        "error": {name: _least_error(whole[name], values) for name, values in spread.items()},
     }
 
 
@@ -97,25 +85,20 @@ def _showing(proto: ModelProto, names: Collection[str]) -> ModelProto:
     return copy
 
 
-def _histogram(whole: Range, counts: npt.NDArray[np.float64]) -> _Histogram:
-    edges = np.linspace(*whole, BINS + 1)
-    return _Histogram((edges[1:] + edges[:-1]) / 2, counts)
-
-
-def _most(whole: Range, histogram: _Histogram) -> Range:
+def _most(whole: Range, values: npt.NDArray[np.float32]) -> Range:
     """Without the outermost on each side."""
-    total = histogram.counts.sum()
-    if not total:
+    if not len(values):
         return whole
-    below = histogram.counts.cumsum() / total
-    outer = (1 - KEPT) / 2
-    inside = histogram.centres[(below >= outer) & (below - histogram.counts / total <= 1 - outer)]
-    return Range(min(float(inside.min()), 0.0), max(float(inside.max()), 0.0))
+    low, high = np.quantile(values, [(1 - KEPT) / 2, (1 + KEPT) / 2])
+    return Range(min(float(low), 0.0), max(float(high), 0.0))
 
 
-def _least_error(whole: Range, histogram: _Histogram) -> Range:
+def _least_error(whole: Range, values: npt.NDArray[np.float32]) -> Range:
     """The part of the whole that costs least: a rounded value errs by a step's square over twelve, in the mean."""
-    centres, counts = histogram
+    if whole.low == whole.high:
+        return whole
+    counts, edges = np.histogram(values, BINS, whole)
+    centres = (edges[1:] + edges[:-1]) / 2
     parts = np.linspace(NARROWEST, 1, TRIED)
     errors = []
     for part in parts:

@@ -195,10 +195,10 @@ def test_int8_is_tried_on_what_it_is_calibrated_with(int8):
     again, told = int8({"data": values})
     assert again.report.cached
     assert again.report.accuracy.values() == report.accuracy.values()
-    assert told == [str(again.report)]
+    assert told == ["calibrating int8 with 18 items", str(again.report)]
     assert not int8({"data": values + 1})[0].report.cached
     assert not int8(Calibration({"data": values}, held_out=3))[0].report.cached
-    given = pictures(1, 3, 21, 18)
+    given = 50 * pictures(1, 3, 21, 18)
     assert torch.equal(int8({"data": values}, example={"data": given})[0].settings.example["data"], given)
 
 

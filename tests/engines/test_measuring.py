@@ -46,8 +46,8 @@ def test_equal_scores_count_against_a_class():
 @pytest.mark.parametrize(
     ("labels", "folders", "note"),
     [
-        ((None, None), None, "without labels"),
-        ((1, None), None, "without labels"),
+        ((None, None), None, "no labels are known"),
+        ((1, None), None, "no labels are known"),
         ((1, 12), None, "the label 12 is none of 12 classes"),
         ((-1, 0), None, "the label -1 is none of 12 classes"),
         ((0, 1), 2, "2 folders are not those of 12 classes"),

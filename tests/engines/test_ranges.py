@@ -20,7 +20,7 @@ def ranges_of(*batches):
     graph = helper.make_graph(nodes, "g", values[:1], values[1:], [two])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     given = [{"x": np.array(batch, np.float32)} for batch in batches]
-    return find_ranges(model, {"x", "y"}, lambda: given)
+    return find_ranges(model, {"x", "y"}, given, len(given))
 
 
 def squared_error(values, low, high):
