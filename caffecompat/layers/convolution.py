@@ -184,6 +184,12 @@ class Convolving(_Windowed):
         return y.reshape(*x.shape[: self.channel_axis], *y.shape[1:])
 
 
+# Of convolutions of 1x1 that skip places, oneDNN writes beyond its memory when it computes the gradient of the weights
+# of fewer channels than it takes at once, 8 or 16, with the channels innermost (uxlfoundation/oneDNN, issue 6035).
+# Without the places that are skipped it is the same, and safe.
+MOST_SKIPPED = 16
+
+
 @layer("Convolution")
 class Convolution(Convolving):
     """Caffe's convolution (a correlation). Blobs: weight (num_output, channels / group, *kernel), bias (num_output).
@@ -194,6 +200,8 @@ class Convolution(Convolving):
     def __init__(self, spec: LayerSpec, bottoms: Sequence[Shape]) -> None:
         super().__init__(spec, bottoms)
         self._function = (functional.conv1d, functional.conv2d, functional.conv3d)[self.spatial_axes - 1]
+        pointwise = max(self.window.kernel) == 1 and not any(self.window.pad)
+        self._skips = pointwise and max(self.window.stride) > 1 and self.channels // self.group < MOST_SKIPPED
 
     def _weight_channels(self) -> tuple[int, int]:
         return self.outputs, self.channels // self.group
@@ -203,6 +211,9 @@ class Convolution(Convolving):
 
     def _convolve(self, x: Tensor) -> Tensor:
         window = self.window
+        if self._skips and self.weight.requires_grad and torch.is_grad_enabled():
+            every = tuple(slice(None, None, step) for step in window.stride)
+            return self._function(x[(..., *every)], self.weight, self.bias, groups=self.group)
         return self._function(x, self.weight, self.bias, window.stride, window.pad, window.dilation, self.group)
 
 
