@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from caffecompat.export.source.item import Item, Value
-from caffecompat.export.source.names import variable
+from caffecompat.export.source.names import common_prefix, unnumbered, variable
 from caffecompat.export.source.printing import Forward, class_lines, returned_one
 from caffecompat.export.source.text import fitted
 
@@ -51,7 +51,7 @@ def block_source(
     taken = {"x"}
     inputs: dict[Value, str] = {}
     for value in entries:
-        inputs[value] = variable(value.name, "other", taken) if inputs else "x"
+        inputs[value] = variable(_within(value.name, prefix), "other", taken) if inputs else "x"
         taken.add(inputs[value])
     named = dict(zip(block, attributes, strict=True))
     makers = {value: item for item in block for value in item.outputs}
@@ -59,9 +59,13 @@ def block_source(
     def called(value: Value) -> str:
         if value in inputs:
             return inputs[value]
-        if prefix and value.name.startswith(prefix) and value.name != prefix:
-            return variable(value.name[len(prefix) :], makers[value].kind, ())
         maker = makers[value]
+        if len(maker.outputs) > 1:
+            shared = common_prefix([each.name for each in maker.outputs])
+            return variable(value.name.removeprefix(shared), maker.kind, ())
+        rest = unnumbered(value.name.removeprefix(prefix))
+        if prefix and rest not in ("", value.name) and not rest[0].isdigit():
+            return variable(rest, maker.kind, ())
         while not named[maker] and len(maker.inputs) == 1 and maker.inputs[0] in makers:
             maker = makers[maker.inputs[0]]
         return variable(named[maker] or maker.kind, maker.kind, ())
@@ -71,6 +75,13 @@ def block_source(
     result = types[0] if len(types) == 1 else f"tuple[{', '.join(types)}]"
     signature = f"def forward(self, {', '.join(f'{each}: Tensor' for each in inputs.values())}) -> {result}:"
     return class_lines(name, _described(block, entries), parameters, init, signature, forward)
+
+
+def _within(blob: str, prefix: str) -> str:
+    """What a blob from outside is called in a block: nothing of the first one's number or of another one's name."""
+    rest = blob.removeprefix(prefix)
+    foreign = rest == blob and common_prefix([blob, prefix])
+    return "other" if foreign or rest[:1].isdigit() else rest
 
 
 def _described(block: Sequence[Item], entries: Sequence[Value]) -> str:

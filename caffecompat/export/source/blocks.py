@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 from caffecompat.export.source.block_source import block_source
 from caffecompat.export.source.item import CHANNELS, Argument, Item, Make, Value
-from caffecompat.export.source.names import attribute, class_name, common_prefix, common_word, stem, variable
+from caffecompat.export.source.names import (
+    attribute,
+    class_name,
+    common_prefix,
+    common_word,
+    stem,
+    unnumbered,
+    variable,
+)
+from caffecompat.export.source.runs import ACTIVATIONS
 from caffecompat.export.source.text import literal
 from caffecompat.export.source.uses import count_uses, sharing
 
@@ -110,16 +119,19 @@ def _structured(items: Sequence[Item], starts: Sequence[int], length: int, uses:
         gain = (cost - _LEFT) * len(places) - cost - _COST
         if gain <= 0:
             continue
-        # A block begins with a submodule rather than with the activation of what is before.
-        begun = 1.0 if first[0].has_module else 0.9
+        # A block begins with a submodule rather than with the normalization or the activation of what is before.
+        begun = 0.8 if first[0].kind in ("bn", *ACTIVATIONS) else 1.0
+        # Where branches come together twice, two blocks follow each other.
+        joints = max(1, sum(item.kind in _JOINING for item in first))
         named = all(_prefix(items[start : start + length]) for start in places)
         entries, exits = _ends(items[places[0] : places[0] + length], uses)
         joined = any(item.kind in _JOINING for item in first[-2:])
         gain *= (
             (1.5 if joined else 1.0)
             * begun
+            / joints
             * (1.0 if named else 0.6)
-            * (1.0 if len(entries) == 1 else 0.9)
+            * (1.0 if len(entries) == 1 else 0.8)
             * (1.0 if len(exits) == 1 else 0.9)
         )
         best = _better(best, Found(tuple(places), length, gain))
@@ -208,7 +220,7 @@ def _attributes(blocks: Sequence[Sequence[Item]], prefixes: Sequence[str]) -> li
         if not item.has_module:
             names.append("")
             continue
-        suffix = next(suffixes)
+        suffix = unnumbered(next(suffixes))
         text = suffix if alike and suffix else item.kind
         if text == item.kind and kinds.count(item.kind) > 1 and not (alike and suffix):
             text = f"{item.kind}{sum(name.startswith(item.kind) for name in names) + 1}"

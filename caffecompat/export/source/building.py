@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from caffecompat.errors import UnsupportedError
 from caffecompat.export.source.item import Item, Make, Value
 from caffecompat.export.source.registry import WITHOUT, Site, writers
+from caffecompat.export.source.uses import count_uses, follows
 from caffecompat.graph.spec import BlobKey, Shape
 from caffecompat.layers.base import Layer
 from caffecompat.layers.data import DummyData
@@ -63,7 +65,8 @@ def build(net: Net) -> Draft:
     if not outputs:
         raise UnsupportedError("the net has no output", file=net.graph.file)
     shapes = {key.name: net.blob_shapes[key] for key in net.graph.outputs}
-    return Draft(join_scales(items, list(outputs.values())), inputs, outputs, shapes)
+    last = list(outputs.values())
+    return Draft(join_shuffles(join_scales(items, last), last), inputs, outputs, shapes)
 
 
 def _writer(layer: Layer) -> Callable[[Any, Site], None]:
@@ -126,6 +129,38 @@ def join_scales(items: Sequence[Item], outputs: Sequence[Value]) -> list[Item]:
             joined[-1] = _joined(last, item)
         else:
             joined.append(item)
+    return joined
+
+
+_SPLIT = re.compile(r"\{0\}\.reshape\(\{0\}\.shape\[0\], (\d+), (\d+), \{0\}\.shape\[2\], \{0\}\.shape\[3\]\)")
+_SWAPPED = "{0}.permute(0, 2, 1, 3, 4)"
+_MERGED = re.compile(r"\{0\}\.reshape\(\{0\}\.shape\[0\], (\d+), \{0\}\.shape\[3\], \{0\}\.shape\[4\]\)")
+
+
+def join_shuffles(items: Sequence[Item], outputs: Sequence[Value]) -> list[Item]:
+    """Let what orders channels anew by Reshape, Permute and Reshape (ShuffleNet) be PyTorch's `channel_shuffle`."""
+    uses = count_uses(items, outputs)
+    joined: list[Item] = []
+    place = 0
+    while place < len(items):
+        three = items[place : place + 3]
+        split = _SPLIT.fullmatch(three[0].template)
+        merged = _MERGED.fullmatch(three[-1].template)
+        if (
+            split is not None
+            and merged is not None
+            and three[1].template == _SWAPPED
+            and int(split[1]) * int(split[2]) == int(merged[1])
+            and follows(three[1], three[0], uses)
+            and follows(three[2], three[1], uses)
+        ):
+            template = f"F.channel_shuffle({{0}}, {split[1]})"
+            label = three[2].label
+            joined.append(Item(label, "shuffle", three[0].inputs, three[2].outputs, template))
+            place += 3
+        else:
+            joined.append(items[place])
+            place += 1
     return joined
 
 

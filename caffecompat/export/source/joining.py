@@ -34,6 +34,9 @@ def slice_(layer: Slice, at: Site) -> None:
         return
     edges = [0, *param.slice_point, at.shapes[0][axis]]
     sizes = [end - start for start, end in pairwise(edges)]
+    if len(set(sizes)) == 1:
+        at.function("slice", f"{{0}}.chunk({len(at.tops)}, {axis})")
+        return
     at.function("slice", f"{{0}}.split({literal(sizes)}, {axis})")
 
 

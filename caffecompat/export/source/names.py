@@ -93,6 +93,11 @@ def common_prefix(names: Iterable[str]) -> str:
     return prefix[: ends[-1]] if ends else ""
 
 
+def unnumbered(text: str) -> str:
+    """What follows a number at the beginning of a name: that of one block says nothing of the others."""
+    return re.sub(r"^\d+[_/.:\-]+(?=[A-Za-z])", "", text)
+
+
 def stem(prefix: str) -> str:
     """A prefix without the separator at its end."""
     return prefix.rstrip("_/.:-")

@@ -11,7 +11,7 @@ from caffecompat.export.source.names import common_prefix, stem, variable
 from caffecompat.export.source.text import fitted, literal
 from caffecompat.export.source.uses import count_uses, follows, sharing
 
-_ACTIVATIONS = ("relu", "leaky_relu", "relu6", "elu", "sigmoid", "tanh", "swish", "mish", "hardswish", "prelu")
+ACTIVATIONS = ("relu", "leaky_relu", "relu6", "elu", "sigmoid", "tanh", "swish", "mish", "hardswish", "prelu")
 _NUMBERS = ("kernel_size", "stride", "padding", "dilation")
 # Lines of the function itself.
 _COST = 9
@@ -96,10 +96,10 @@ def _unit(items: Sequence[Item], place: int, uses: dict[Value, int], shared: Col
         if not unit:
             if item.kind != "conv" or item.make is None or _number(item, "groups") != 1:
                 return None
-        elif not follows(item, unit[-1], uses) or item.make is None or item.kind not in ("bn", *_ACTIVATIONS):
+        elif not follows(item, unit[-1], uses) or item.make is None or item.kind not in ("bn", *ACTIVATIONS):
             break
         unit.append(item)
-        if item.kind in _ACTIVATIONS:
+        if item.kind in ACTIVATIONS:
             return unit
     return None
 
