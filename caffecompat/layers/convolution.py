@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -212,8 +212,8 @@ class Convolution(Convolving):
     def _convolve(self, x: Tensor) -> Tensor:
         window = self.window
         if self._skips and self.weight.requires_grad and torch.is_grad_enabled():
-            every = tuple(slice(None, None, step) for step in window.stride)
-            return self._function(x[(..., *every)], self.weight, self.bias, groups=self.group)
+            places: tuple[Any, ...] = (..., *(slice(None, None, step) for step in window.stride))
+            return self._function(x[places], self.weight, self.bias, groups=self.group)
         return self._function(x, self.weight, self.bias, window.stride, window.pad, window.dilation, self.group)
 
 
