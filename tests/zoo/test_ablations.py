@@ -8,7 +8,10 @@ from itertools import pairwise
 import pytest
 
 import caffecompat
+from caffecompat.zoo.classifying import MEAN_BGR
+from tests.support import shared_file
 from tests.zoo import repvgg, vgg
+from tests.zoo.cifar import FILE, pictures, write_cifar
 from tests.zoo.made import built
 
 DATA = ("train", "test")
@@ -54,3 +57,18 @@ def test_all_forms_are_one_plain_net_in_the_end(form):
     assert kernels(fused) == [(after, before, 3, 3) for before, after in pairwise(widths)]
     kinds = {"Input", "Convolution", "ReLU", "Pooling", "InnerProduct", "Softmax"}
     assert {layer.spec.type for layer in fused.layers} == kinds
+
+
+@pytest.mark.slow
+def test_fusing_leaves_the_accuracy(tmp_path):
+    """Trained for a moment; "plain" begins with the factors that "search" found."""
+    shared_file(FILE)
+    data = write_cifar(tmp_path, 200, 20)
+    images, labels = pictures(range(4000, 4200), MEAN_BGR, repvgg.SCALE)
+    calibration, _ = pictures(range(40), MEAN_BGR, repvgg.SCALE)
+    for form in ("branches", "search", "plain"):
+        deploy, weights = repvgg.run(tmp_path, form, data, 0.125, 1, 4, 1)
+        found = repvgg.score(deploy, weights, images, labels, calibration)
+        assert found.trained == found.fused
+        assert found.apart < 1e-5
+        assert len(found.before) == len(found.after) == 5
