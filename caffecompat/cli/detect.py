@@ -19,7 +19,7 @@ COLUMNS = ("image", "class", "name", "score", "xmin", "ymin", "xmax", "ymax")
 )
 @click.option(
     "--draw",
-    type=click.Path(path_type=Path),
+    type=click.Path(),
     metavar="DIR|FILE",
     help="Write the images and videos with the boxes on them: into a folder, or of one input to a file.",
 )
@@ -29,7 +29,7 @@ def command(
     inputs: tuple[Path, ...],
     *,
     threshold: float,
-    draw: Path | None,
+    draw: str | None,
     format_: str | None,
     output: Path | None,
     **options: Any,

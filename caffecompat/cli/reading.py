@@ -140,7 +140,13 @@ def open_reading_net(
     except CaffeCompatError as error:
         if not unread:
             raise
-        net = Net(graph, shapes)
+        try:
+            net = Net(graph, shapes)
+        except CaffeCompatError as fed:
+            # What keeps it from being read is why it is to be fed at all; another layer's fault feeding does not mend.
+            if any(spec.name == error.layer and spec.row.data for spec in graph.layers):
+                error.hint = "; or feed it: ".join(hint for hint in (error.hint, fed.hint) if hint)
+            raise error from fed
         tell(f"its data layers are fed, for they cannot read: {error}")
     for note in take_weights(net, source):
         tell(note)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +113,7 @@ def _answers(
         if given is not None:
             raise UsageError("--input is not for recorded answers: they are to an input of their own")
         recorded = read_reference(against)
-        shapes += [(name, value.shape) for name, value in recorded.inputs.items()]
+        shapes = _recorded_shapes(shapes, {name: value.shape for name, value in recorded.inputs.items()})
     elif against not in PROGRAMS:
         raise UsageError(f"--against: expected {', '.join(PROGRAMS)} or a .npz file, got {quoted(against)}")
     opened = open_net(prototxt, weights, shapes, rest, {})
@@ -134,3 +134,23 @@ def _answers(
     if against == "openvino":
         return session, inputs, peers.openvino_answers(net, inputs)
     return session, inputs, peers.opencv_answers(net.graph, prototxt, weights, inputs)
+
+
+def _recorded_shapes(
+    asked: Sequence[tuple[str, tuple[int, ...]]], recorded: Mapping[str, tuple[int, ...]]
+) -> list[tuple[str, tuple[int, ...]]]:
+    """The shapes of the recorded inputs, and of others those asked for.
+
+    Raises:
+        UsageError: another one is asked for than was recorded.
+    """
+    from caffecompat.errors import UsageError, quoted
+
+    for name, shape in asked:
+        if recorded.get(name, shape) != shape:
+            found, wanted = ("x".join(map(str, sizes)) for sizes in (recorded[name], shape))
+            raise UsageError(
+                f"--input-shape: the recorded answers are to an input {quoted(name)} of {found}, not of {wanted}",
+                hint="leave it out",
+            )
+    return [*recorded.items(), *(one for one in asked if one[0] not in recorded)]

@@ -105,6 +105,8 @@ def test_one_picture_into_a_file(reference, tmp_path):
     drawn = cv2.imread(str(tmp_path / "x.jpg"))
     assert np.abs(border(drawn, reference[2]).mean(axis=0) - class_colour(reference[0])).max() < 40
     assert [path.name for path in tmp_path.iterdir()] == ["x.jpg"]
+    detect(photo, "--draw", f"{tmp_path / 'x.foo'}/")
+    assert (tmp_path / "x.foo" / "coffee_qr.png").exists()
 
 
 @pytest.fixture
@@ -160,6 +162,10 @@ def test_drawings_that_cannot_be(film, tmp_path):
     assert "one file for 2 inputs" in detect(photo, photo, "--draw", tmp_path / "x.jpg", code=2).stderr
     assert "would be a video" in detect(photo, "--draw", tmp_path / "x.mp4", code=2).stderr
     assert "would be an image" in detect(film, "--draw", tmp_path / "x.png", code=2).stderr
+    unknown = detect(photo, "--draw", tmp_path / "x.foo", code=2).stderr
+    assert "'.foo' is no suffix of an image or a video" in unknown
+    assert ".jpg" in unknown
+    assert not (tmp_path / "x.foo").exists()
     assert "'.wmv' can be written" in detect(film, "--draw", tmp_path / "x.wmv", code=2).stderr
     assert "is an input" in detect(film, "--draw", film, code=2).stderr
     assert "is an input" in detect(film, "--draw", tmp_path, code=2).stderr

@@ -162,6 +162,17 @@ def test_a_net_whose_data_are_not_there_is_fed():
     assert "--input-shape" in missing
 
 
+def test_the_fault_of_another_layer_is_told(tmp_path):
+    """Not the size that fed data would need."""
+    net = shared_file("golden/training/adam/train_val.prototxt").read_text()
+    own = 'layer { name: "own" type: "Python" bottom: "data" top: "own" python_param { module: "m" layer: "L" } }'
+    (tmp_path / "net.prototxt").write_text(f"{net}\n{own}\n")
+    told = call("time", tmp_path / "net.prototxt", "--root", shared_file("data"), code=1).stderr
+    assert 'layer "own"' in told
+    assert "--allow-python" in told
+    assert "--input-shape" not in told
+
+
 def test_data_layers_read_what_is_there():
     net = shared_file("golden/training/adam/train_val.prototxt")
     told = call("time", net, "--iterations", 2, "--root", shared_file("data")).stderr

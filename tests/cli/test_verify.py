@@ -59,6 +59,15 @@ def test_the_recorder(folder):
     assert reference.blobs["conv"].min() == 0
 
 
+def test_the_shape_may_be_said_again(folder):
+    shape = "x".join(map(str, read_reference("reference.npz").inputs["data"].shape)).replace("x", ",")
+    result = verify("--against", "reference.npz", "--input-shape", f"data={shape}")
+    assert result.exit_code == 0, result.output
+    other = verify("--against", "reference.npz", "--input-shape", "data=1,3,99,99")
+    assert other.exit_code == 2
+    assert "the recorded answers are to an input 'data' of" in other.output
+
+
 def test_equal(folder):
     result = verify("--against", "reference.npz", "--json", "result.json", "--junit", "result.xml")
     assert result.exit_code == 0, result.output
@@ -137,7 +146,7 @@ def test_refusals(folder, monkeypatch):
     Path("broken.npz").write_bytes(Path("reference.npz").read_bytes()[:300])
     result = verify("--against", "broken.npz")
     assert result.exit_code == 1
-    assert "broken.npz: expected a reference.npz" in result.output
+    assert "broken.npz: not a .npy or .npz file of numbers" in result.output
     np.savez("other.npz", x=np.zeros(3))
     assert "expected arrays called input/NAME and blob/NAME" in verify("--against", "other.npz").output
     np.savez("pickled.npz", **{"input/data": np.array([{}], object)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,28 +24,34 @@ class Drawings:
     """Writes what it is given with boxes drawn; a context manager, which finishes a video or drops it.
 
     Args:
-        target: a folder, which is made, or a file; what is there decides, else whether the suffix is of a picture or a
-            video.
+        target: a folder, which is made, or a file; what is there decides, else whether it ends with / or has a suffix.
         inputs: the files that are read; a file is for one of them.
         every: every so many frames of a video are given.
 
     Raises:
-        UsageError: a file for several inputs, or of another kind than the input; or `target` is an input itself.
+        UsageError: a file for several inputs, of another kind than the input, or of an unknown suffix; or `target` is
+            an input itself.
         CaffeCompatError: the folder cannot be made.
     """
 
-    def __init__(self, target: Path, inputs: Sequence[Path], every: int = 1) -> None:
+    def __init__(self, target: str, inputs: Sequence[Path], every: int = 1) -> None:
         self._every = every
         self._video: VideoFile | None = None
         # The file and the number of the frame before.
         self._last: tuple[Path, int] | None = None
         self._folder: Folder | None = None
-        self._file = target
-        suffix = target.suffix.lower()
-        if target.is_dir() or suffix not in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
-            self._folder = Folder(target, inputs)
+        path = self._file = Path(target)
+        suffix = path.suffix.lower()
+        if path.is_dir() or not suffix or target.endswith(("/", os.sep)):
+            self._folder = Folder(path, inputs)
             return
-        keep_inputs(target, inputs)
+        if suffix not in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+            suffixes = ", ".join(sorted(IMAGE_SUFFIXES | WRITTEN_SUFFIXES))
+            raise UsageError(
+                f"--draw {target}: {quoted(path.suffix)} is no suffix of an image or a video",
+                hint=f"one of {suffixes}; or a folder, which has none, ends with / or is there already",
+            )
+        keep_inputs(path, inputs)
         if len(inputs) != 1:
             raise UsageError(f"--draw {target} is one file for {len(inputs)} inputs", hint="give a folder")
         if is_video(inputs[0]) != (suffix in VIDEO_SUFFIXES):
@@ -52,7 +59,7 @@ class Drawings:
             raise UsageError(f"the input is {kinds[0]}, and --draw {target} would be {kinds[1]}")
         known = suffix in WRITTEN_SUFFIXES if suffix in VIDEO_SUFFIXES else cv2.haveImageWriter(str(target))
         if not known:
-            raise UsageError(f"--draw: no files of the suffix {quoted(target.suffix)} can be written here")
+            raise UsageError(f"--draw: no files of the suffix {quoted(path.suffix)} can be written here")
 
     def __enter__(self) -> Drawings:
         return self

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ import numpy.typing as npt
 
 from caffecompat.cli.predict._session import Arrays, Session
 from caffecompat.data.images import Item
-from caffecompat.errors import FormatError, ShapeError, UsageError, did_you_mean, quoted
+from caffecompat.errors import ShapeError, UsageError, did_you_mean, quoted
+from caffecompat.formats.arrays import read_arrays
 from caffecompat.net import Net
 
 Array = npt.NDArray[Any]
-MAX_INPUT_BYTES = 1 << 33
 ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
 
 
@@ -95,32 +94,11 @@ def read_inputs(path: Path, inputs: Sequence[str]) -> Arrays:
         FormatError: the file is broken, or too large.
         UsageError: it names no input of the net.
     """
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                size = sum(info.file_size for info in archive.infolist())
-            if size > MAX_INPUT_BYTES:
-                raise FormatError(f"expected at most {MAX_INPUT_BYTES} bytes of arrays, got {size}", file=path)
-            with np.load(path, allow_pickle=False) as loaded:
-                arrays = {name: loaded[name] for name in loaded.files}
-        else:
-            # A mapped file cannot claim more values than it has.
-            arrays = {inputs[0]: np.lib.format.open_memmap(path, mode="r")}
-        unknown = [name for name in arrays if name not in inputs]
-        if unknown:
-            raise UsageError(
-                f"the net has no input {quoted(unknown[0])}; its inputs are {', '.join(inputs)}", file=path
-            )
-        if any(array.dtype.kind not in "fiub" for array in arrays.values()):
-            raise FormatError("expected arrays of numbers", file=path)
-        return {name: np.array(array, dtype=np.float32) for name, array in arrays.items()}
-    except (FormatError, UsageError):
-        raise
-    except OSError as error:
-        raise FormatError(f"cannot read the arrays: {error.strerror or error}", file=path) from error
-    # What a broken header raises depends on numpy's release and Python's parser.
-    except (Exception, MemoryError) as error:
-        raise FormatError(f"not a .npy or .npz file of numbers: {quoted(str(error))}", file=path) from error
+    arrays = {name or inputs[0]: array for name, array in read_arrays(path).items()}
+    unknown = [name for name in arrays if name not in inputs]
+    if unknown:
+        raise UsageError(f"the net has no input {quoted(unknown[0])}; its inputs are {', '.join(inputs)}", file=path)
+    return dict(arrays)
 
 
 def summary(name: str, array: Array) -> dict[str, Any]:
