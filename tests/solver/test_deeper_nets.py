@@ -1,4 +1,4 @@
-"""A deeper net begins from some layers of a shallower one's file, as docs/training.md has it for VGG."""
+"""A deeper net begins from some layers of a shallower one's file."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """VGG in small, on a slice of CIFAR-10: configurations, LRN or not, 5x5 against two 3x3.
 
-    python -m tests.zoo.vgg [--width 0.25] [--iterations 800] [--seeds 1 2 3] [--nets a a-lrn ...]
+    python -m tests.zoo.vgg [--width 0.125] [--iterations 600] [--seeds 1 2 3] [--nets a a-lrn ...]
 
 Trains VGG's configurations with their channels multiplied by --width, on pictures of 32x32, and writes a table of the
 accuracies along the way. "b-5x5" is B with one convolution of 5x5 in the place of each two of 3x3, as in section 4.1
@@ -68,8 +68,8 @@ def run(folder: Path, name: str, data: tuple[str, str], width: float, iterations
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--width", type=float, default=0.25)
-    parser.add_argument("--iterations", type=int, default=800)
+    parser.add_argument("--width", type=float, default=0.125)
+    parser.add_argument("--iterations", type=int, default=600)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--nets", nargs="+", choices=NETS, default=NETS)
