@@ -94,6 +94,8 @@ def onnxruntime(job: Job) -> Call:
 
 
 def openvino(job: Job) -> Call:
+    # Without this package, which reports over the network, openvino goes without.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino as ov
 
     settings = {
