@@ -46,9 +46,10 @@ NAMED = {
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Where the snapshots of a solver go to. What else is missing is found while the nets are built."""
+    """Where the snapshots of a solver go to, and what scales gradients. The rest is found while the nets are built."""
     if subject.solver is not None:
         yield from _snapshots(subject.solver, subject.asked)
+        yield from _scales(subject.solver, subject.asked)
 
 
 def missing_nets(solver: ParsedSolver, asked: Asked) -> Iterator[Finding]:
@@ -96,6 +97,14 @@ def weight_paths(solver: ParsedSolver | None, asked: Asked) -> Iterator[Path | F
                 yield MISSING_WEIGHTS.at(solver.position("weights", index), error.message, hint=error.hint)
             else:
                 yield paths.find(name, "weights", root=asked.options.root, beside=solver.file)
+
+
+def _scales(solver: ParsedSolver, asked: Asked) -> Iterator[Finding]:
+    """The weights that gradients are scaled by, if they are not there."""
+    if solver.message.HasField("rep_optimizer_scales"):
+        error = _missing(solver.message.rep_optimizer_scales, "weights", asked, solver.file)
+        if error is not None:
+            yield MISSING_WEIGHTS.at(solver.position("rep_optimizer_scales", 0), error.message, hint=error.hint)
 
 
 def _missing(name: str, what: str, asked: Asked, file: str | None) -> FormatError | None:

@@ -88,6 +88,9 @@ FILE_CASES = [
         prepare=lambda folder: (weights(**GOOD)(folder), (folder / "w.caffemodel").rename(folder / "v.caffemodel")),
     ),
     Case(
+        "missing-weights", "weights 's.caffemodel' is not there", solver=[("", 'rep_optimizer_scales: "s.caffemodel"')]
+    ),
+    Case(
         "missing-file",
         "source 'h.binaryproto' is not there",
         net=[
