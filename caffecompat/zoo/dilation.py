@@ -1,8 +1,9 @@
 """Dilated convolutions: the front end, the context module (basic and large), and both together.
 
 Source: Yu and Koltun: Multi-Scale Context Aggregation by Dilated Convolutions, ICLR 2016, tables 1 and 2, section 3
-(identity initialisation) and appendix B (CamVid, KITTI, Cityscapes); names and solver are those of the authors' scripts
-and published nets.
+(identity initialisation) and appendix A (CamVid, KITTI, Cityscapes); of Cityscapes' front end Cordts et al.: The
+Cityscapes Dataset, CVPR 2016, appendix D.1; names, and the solver where these are silent, are those of the authors'
+scripts and published nets.
 """
 
 from __future__ import annotations
@@ -41,11 +42,15 @@ class _Dataset:
         mean: of blue, green and red.
         size: height and width of the deploy net's input.
         places: height and width of the front end's result for a whole image.
-        crop: height and width of the crops that train the front end.
+        crop: height and width of the crops that train the front end; of CamVid and KITTI as of Cityscapes, for want of
+            a source.
         joint_crop: likewise, for both modules together.
         batch: images of a batch.
         joint_batch: likewise.
-        momentum: of the front end's and the context module's training.
+        context_batch: likewise.
+        context_rate: the learning rate of the context module.
+        momentum: of all training.
+        iterations: of the front end, the context module, and both.
         enlarges: whether the loss is taken of scores for each pixel.
     """
 
@@ -57,8 +62,11 @@ class _Dataset:
     crop: int = 628
     joint_crop: int = 628
     batch: int = 8
-    joint_batch: int = 8
+    joint_batch: int = 1
+    context_batch: int = 60
+    context_rate: float = 0.001
     momentum: float = 0.99
+    iterations: tuple[int, int, int] = (400_000, 400_000, 400_000)
     enlarges: bool = False
 
 
@@ -66,10 +74,36 @@ _DATASETS = {
     "voc": _Dataset(
         21, 8, [102.93, 111.36, 116.52], (900, 900), (66, 66), 500, 500, batch=14, joint_batch=14, momentum=0.9
     ),
-    "camvid": _Dataset(11, 8, [110.70313206, 108.77808759, 105.41212523], (900, 1100), (90, 120)),
-    "kitti": _Dataset(11, 7, [96.19429688, 95.55136972, 91.34692262], (852, 1640), (47, 156)),
+    "camvid": _Dataset(
+        11,
+        8,
+        [110.70313206, 108.77808759, 105.41212523],
+        (900, 1100),
+        (60, 80),
+        joint_crop=852,
+        momentum=0.9,
+        iterations=(20_000, 400_000, 400_000),
+    ),
+    "kitti": _Dataset(
+        11,
+        7,
+        [96.19429688, 95.55136972, 91.34692262],
+        (852, 1640),
+        (47, 154),
+        joint_crop=900,
+        iterations=(10_000, 400_000, 20_000),
+    ),
     "cityscapes": _Dataset(
-        19, 10, [72.39, 82.91, 73.16], (1396, 1396), (128, 256), joint_crop=1396, joint_batch=1, enlarges=True
+        19,
+        10,
+        [72.39, 82.91, 73.16],
+        (1396, 1396),
+        (128, 256),
+        joint_crop=1396,
+        context_batch=100,
+        context_rate=0.0001,
+        iterations=(40_000, 24_000, 60_000),
+        enlarges=True,
     ),
 }
 
@@ -140,7 +174,16 @@ class _Kind:
     frontend: bool = True
     context: bool = True
     large: bool = False
-    rate: float = 0.00001
+
+    def rate(self, dataset: _Dataset) -> float:
+        """The learning rate to begin with."""
+        if not self.frontend:
+            return dataset.context_rate
+        return 0.00001 if self.context else 0.0001
+
+    def iterations(self, dataset: _Dataset) -> int:
+        """How long it trains."""
+        return dataset.iterations[(self.context and self.frontend) + self.context]
 
     def layers(self, net: NetSpec, dataset: _Dataset, classes: int) -> str:
         """The layers from "data" to the scores."""
@@ -166,7 +209,7 @@ def _data(kind: _Kind, dataset: _Dataset, asked: Asked, net: NetSpec, training: 
                 "bin_list_path": features,
                 "label_list_path": maps,
                 "shuffle": True,
-                "batch_size": 60 if training else 10,
+                "batch_size": dataset.context_batch if training else 10,
                 "label_slice": slices,
             },
         )
@@ -223,7 +266,10 @@ def _named(kind: _Kind, dataset: str) -> tuple[str, str | None, str]:
         return (
             context,
             None,
-            f"it trains on what the front end gives for whole images: files of {height}x{width} places",
+            f"it trains on files of {height}x{width} places: `caffecompat features deploy.prototxt "
+            f"-w {frontend}.caffemodel IMAGES.txt --blob {'fc-final' if kind.large else 'final'} --format bin -o DIR "
+            f"--input-shape 1,3,{height * _STRIDE + 2 * _MARGIN},{width * _STRIDE + 2 * _MARGIN}` "
+            "with the front end's deploy net writes them",
         )
     trained = f"{frontend}.caffemodel", f"{context}.caffemodel"
     return (
@@ -247,12 +293,12 @@ def _build(kind: _Kind, asked: Asked) -> Nets:
         caffe_pb2.SolverParameter(
             test_iter=[50],
             test_interval=100,
-            base_lr=kind.rate,
+            base_lr=kind.rate(dataset),
             display=5,
-            max_iter=400_000,
+            max_iter=kind.iterations(dataset),
             lr_policy="step",
             gamma=0.1,
-            momentum=0.9 if kind.frontend and kind.context else dataset.momentum,
+            momentum=dataset.momentum,
             weight_decay=0.0005,
             stepsize=100_000,
             snapshot=2000,
@@ -269,9 +315,9 @@ def _build(kind: _Kind, asked: Asked) -> Nets:
 
 
 _KINDS = {
-    "frontend": (_Kind(context=False, rate=0.0001), "front end", _DATASETS),
-    "context": (_Kind(frontend=False, rate=0.001), "basic context module", _DATASETS),
-    "context-large": (_Kind(frontend=False, large=True, rate=0.001), "large context module", ("voc",)),
+    "frontend": (_Kind(context=False), "front end", _DATASETS),
+    "context": (_Kind(frontend=False), "basic context module", _DATASETS),
+    "context-large": (_Kind(frontend=False, large=True), "large context module", ("voc",)),
     "joint": (_Kind(), "front end and basic context module", _DATASETS),
     "joint-large": (_Kind(large=True), "front end and large context module", ("voc",)),
 }

@@ -21,7 +21,9 @@ from caffecompat.zoo.segmenting import IGNORED, MAX_CLASSES, enlarged, image_lab
 
 _BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 _RATES = rates((1, 1), (2, 0))
-_MEAN = [104.008, 116.669, 122.675]
+# As each of the two was published with.
+_FCN_MEAN = [104.00699, 116.66877, 122.67892]
+_DEEPLAB_MEAN = [104.008, 116.669, 122.675]
 
 
 def _vgg(net: NetSpec, pools: list[Params], windows: dict[str, Params]) -> str:
@@ -108,7 +110,7 @@ def _build_fcn_8s(asked: Asked) -> Nets:
         net = NetSpec()
         # Whole images: none of VOC's is larger; what is added has labels that do not count.
         labels = square(500, 1)
-        image_label_data(net, asked, training, mirror=False, batch=1, crop=500, mean=_MEAN, labels=labels)
+        image_label_data(net, asked, training, mirror=False, batch=1, crop=500, mean=_FCN_MEAN, labels=labels)
         scores = _fcn_8s(net, asked.classes)
         net.loss = L.SoftmaxWithLoss(net[scores], net.label, loss_param={"ignore_label": IGNORED, "normalize": False})
         if not training:
@@ -142,7 +144,8 @@ def _build_large_fov(asked: Asked) -> Nets:
     def net_of(training: bool) -> caffe_pb2.NetParameter:
         net = NetSpec()
         # 321 pixels make 41 places.
-        image_label_data(net, asked, training, batch=20 if training else 1, crop=321, mean=_MEAN, labels=square(41, 8))
+        batch = 20 if training else 1
+        image_label_data(net, asked, training, batch=batch, crop=321, mean=_DEEPLAB_MEAN, labels=square(41, 8))
         loss_and_accuracy(net, _large_fov(net, asked.classes), training)
         return net.to_proto()
 
