@@ -33,8 +33,9 @@ def main(path: str, inputs: str, outputs: str, options: str) -> None:
     spec.loader.exec_module(module)
     calls: dict[str, list[list[Any]]] = {name: [] for name in settings["recorded"]}
     for name in calls:
-        owner = module if hasattr(module, name) else torch.nn.functional
-        setattr(owner, name, _recording(getattr(owner, name), calls[name]))
+        owner = next((each for each in (module, torch.nn.functional) if hasattr(each, name)), None)
+        if owner is not None:
+            setattr(owner, name, _recording(getattr(owner, name), calls[name]))
     given, found = numpy.load(inputs), {}
     net = module.load()
     for trial in sorted({name.partition("/")[0] for name in given.files}, key=int):
