@@ -1,11 +1,12 @@
 """Dilated convolutions on drawn pictures: a small front end, and the context module on what it gives.
 
-    python -m tests.zoo.segmentation [--seeds 3] [--pictures 64] [--iterations 300] [--stops 3]
+    python -m tests.zoo.segmentation [--seeds 3] [--pictures 96] [--iterations 400] [--stops 4] [--curve FILE.png]
 
 The pictures' shapes differ from what surrounds them by faint colours under noise that is wider than what the front end
 sees: only who looks farther can tell. Trains the front end, writes what it gives (`features --format bin`), trains the
 context module of `new dilation-context` on that from the identity and from random weights, then both modules together,
-and scores each by `evaluate segmentation`. Writes the mean IoU, in percent, of each seed along the training.
+and scores each by `evaluate segmentation`, in the end with a dense CRF too. Writes the mean IoU, in percent, of each
+seed along the training, and the curves as a picture.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from caffecompat.zoo import MODELS, ask, make
 SIDE, MARGIN, STRIDE, CLASSES = 64, 6, 4, 3
 PLACES = SIDE // STRIDE
 MEAN = [110.0, 110.0, 110.0]
+# Wider in colour than usual: so is the pictures' noise.
+CRF = ("--crf", "--crf-bilateral", "4,8,40")
 METHODS = ("front end", "context, identity", "context, random", "joint, identity")
 
 
@@ -142,7 +145,12 @@ def snapshots(path: Path, asked: argparse.Namespace) -> Iterator[str]:
     return (f"{path.with_suffix('')}_iter_{step * stop}.caffemodel" for stop in range(1, asked.stops + 1))
 
 
-def score(folder: Path, net: caffe_pb2.NetParameter, weights: list[str]) -> float:
+def scores(folder: Path, net: caffe_pb2.NetParameter, stops: list[list[str]]) -> list[float]:
+    """What `score` gives after each stop, and after the last with a CRF."""
+    return [*(score(folder, net, weights) for weights in stops), score(folder, net, stops[-1], CRF)]
+
+
+def score(folder: Path, net: caffe_pb2.NetParameter, weights: list[str], options: tuple[str, ...] = ()) -> float:
     """The mean IoU on the test pictures, in percent."""
     deploy, joined, found = (folder / name for name in ("deploy.prototxt", "deploy.caffemodel", "found.json"))
     deploy.write_text(write_text(net))
@@ -151,12 +159,12 @@ def score(folder: Path, net: caffe_pb2.NetParameter, weights: list[str]) -> floa
         made.copy_from(file)
     write_caffemodel(joined, made.graph.message, [[b.detach().numpy() for b in layer.blobs] for layer in made.layers])
     files = (folder / "test" / "images.txt", "--truth", folder / "test" / "labels.txt", "--json", found)
-    run("evaluate", "segmentation", *files, "--net", deploy, "-w", joined, "--mean", ",".join(map(str, MEAN)))
+    run("evaluate", "segmentation", *files, "--net", deploy, "-w", joined, "--mean", ",".join(map(str, MEAN)), *options)
     return 100 * float(json.loads(found.read_text())["mean_IoU"])
 
 
 def compare(folder: Path, asked: argparse.Namespace) -> dict[str, list[float]]:
-    """The mean IoU of each method after each stop of its training."""
+    """The mean IoU of each method after each stop of its training, and after the last with a CRF."""
     data, size = folder / "train", SIDE + 2 * MARGIN
     draw(data, asked.pictures, 2 * asked.seed)
     draw(folder / "test", max(8, asked.pictures // 2), 2 * asked.seed + 1)
@@ -173,7 +181,7 @@ def compare(folder: Path, asked: argparse.Namespace) -> dict[str, list[float]]:
     front_end(whole)
     whole.loss = L.SoftmaxWithLoss(whole.final, whole.label, loss_param=loss)
     train(front, whole.to_proto(), 0.002, asked, [])
-    found = {METHODS[0]: [score(folder, deployed.to_proto(), [file]) for file in snapshots(front, asked)]}
+    found = {METHODS[0]: scores(folder, deployed.to_proto(), [[file] for file in snapshots(front, asked)])}
     first = list(snapshots(front, asked))[-1]
 
     (folder / "final.prototxt").write_text(write_text(deployed.to_proto()))
@@ -185,28 +193,47 @@ def compare(folder: Path, asked: argparse.Namespace) -> dict[str, list[float]]:
         path = folder / f"context{int(random)}.prototxt"
         train(path, net, 0.001, asked, [])
         both = appended(deployed, net, layers)
-        found[name] = [score(folder, both, [first, file]) for file in snapshots(path, asked)]
+        found[name] = scores(folder, both, [[first, file] for file in snapshots(path, asked)])
 
     net = context(folder / "features" / "features.txt", data, False)
     joint = folder / "joint.prototxt"
     second = list(snapshots(folder / "context0.prototxt", asked))[-1]
     train(joint, appended(trained, net, (*layers, "SoftmaxWithLoss")), 0.0003, asked, [first, second])
     both = appended(deployed, net, layers)
-    found[METHODS[3]] = [score(folder, both, [file]) for file in snapshots(joint, asked)]
+    found[METHODS[3]] = scores(folder, both, [[file] for file in snapshots(joint, asked)])
     return found
+
+
+def plot(path: Path, found: list[dict[str, list[float]]], asked: argparse.Namespace) -> None:
+    """The mean over the seeds, and from the worst to the best of them, by iterations."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((7, 4), layout="constrained")
+    axes = figure.add_subplot(xlabel="iterations of the stage", ylabel="mean IoU, percent")
+    places = [asked.iterations // asked.stops * stop for stop in range(1, asked.stops + 1)]
+    for name in METHODS:
+        values = np.array([one[name][:-1] for one in found])
+        axes.plot(places, values.mean(0), marker="o", label=name)
+        axes.fill_between(places, values.min(0), values.max(0), alpha=0.15)
+    axes.legend()
+    figure.savefig(path, dpi=80)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in (("seeds", 3), ("pictures", 64), ("iterations", 300), ("stops", 3)):
+    for name, value in (("seeds", 3), ("pictures", 96), ("iterations", 400), ("stops", 4)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--curve", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    found = []
     for seed in range(asked.seeds):
         with tempfile.TemporaryDirectory() as folder:
-            found = compare(Path(folder), argparse.Namespace(**vars(asked), seed=seed))
-        for name, values in found.items():
+            found.append(compare(Path(folder), argparse.Namespace(**vars(asked), seed=seed)))
+        for name, values in found[-1].items():
             print(f"| {seed} | {name} | " + " | ".join(f"{value:.1f}" for value in values) + " |", flush=True)
+    if asked.curve is not None:
+        plot(asked.curve, found, asked)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ def test_all_stages(tmp_path):
     asked = argparse.Namespace(seed=0, pictures=8, iterations=6, stops=1)
     found = compare(tmp_path, asked)
     assert tuple(found) == METHODS
+    # After the one stop, and with a CRF.
+    assert {len(values) for values in found.values()} == {2}
     assert all(0 < value < 100 for values in found.values() for value in values)
     # The context module gets the scores of whole pictures.
     features = (tmp_path / "features" / "features.txt").read_text().split()
