@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from caffecompat.export.executorch.runtime import Session, load_executorch
 from caffecompat.export.executorch.tracing import left_out, program_outputs, trace
 from caffecompat.export.pt2 import evaluation
 from caffecompat.export.sampling import Array
-from caffecompat.export.verifying import Comparison, Exported, compare_with
+from caffecompat.export.verifying import Comparison, Exported, compare_with, watched
 from caffecompat.formats import atomic_write
 from caffecompat.graph.spec import BlobKey
 from caffecompat.net import Net
@@ -65,26 +66,30 @@ def export_executorch(
 
 def _lowered(net: Net, texts: Mapping[str, str], verify: bool, tell: Tell) -> tuple[Lowered, list[Comparison] | None]:
     """The program by the better of the backends that serve, and how it compares."""
+    outputs = program_outputs(net)
     try:
-        lowered = lower(trace(net), XNNPACK, {**texts, "backend": XNNPACK})
+        lowered = lower(trace(net, outputs), XNNPACK, {**texts, "backend": XNNPACK})
         if lowered.parts:
-            comparisons = _checked(net, lowered, verify)
+            comparisons = _checked(net, lowered, XNNPACK, verify)
             rest = f"; portable are {', '.join(lowered.operators)}" if lowered.operators else ""
             tell(f"XNNPACK runs the net in {lowered.parts} part{'s'[: lowered.parts > 1]}{rest}")
             return lowered, comparisons
         tell("portable operators run the net: XNNPACK has none of its layers")
     except CaffeCompatError as error:
         tell(f"portable operators run the net, slowly, since XNNPACK does not: {error.message}")
-    lowered = lower(trace(net), PORTABLE, {**texts, "backend": PORTABLE})
-    return lowered, _checked(net, lowered, verify)
+    lowered = lower(trace(net, outputs), PORTABLE, {**texts, "backend": PORTABLE})
+    return lowered, _checked(net, lowered, PORTABLE, verify)
 
 
 def _unheard(text: str) -> None:
     pass
 
 
-def _checked(net: Net, lowered: Lowered, verify: bool) -> list[Comparison] | None:
+def _checked(net: Net, lowered: Lowered, backend: str, verify: bool) -> list[Comparison] | None:
     """Load a program and compare it with the net.
+
+    Softmax of large values makes differences larger, and other layers choose. Where an output departs, another program
+    of the same net tells what such layers have read: that is compared, and then what they make of the same values.
 
     Raises:
         CaffeCompatError: the runtime refuses the program, or its outputs are not the net's.
@@ -92,7 +97,21 @@ def _checked(net: Net, lowered: Lowered, verify: bool) -> list[Comparison] | Non
     session = Session(lowered.program)
     if not verify:
         return None
-    inputs, outputs = fed(net), program_outputs(net)
+    outputs = program_outputs(net)
+    try:
+        # No layer gets here the values that the program's read.
+        return [replace(found, given=False) for found in _compared(net, session, outputs)]
+    except CaffeCompatError:
+        made = {key for spec in net.graph.layers if spec not in left_out(net) for key in spec.tops}
+        more = [key for key in dict.fromkeys(watched(net)) if key in made - set(net.graph.inputs) - set(outputs)]
+        if not more:
+            raise
+    watching = lower(trace(net, [*outputs, *more]), backend, {})
+    return _compared(net, Session(watching.program), [*outputs, *more])
+
+
+def _compared(net: Net, session: Session, outputs: Sequence[BlobKey]) -> list[Comparison]:
+    inputs = fed(net)
 
     def run(values: Mapping[str, Array]) -> dict[BlobKey, Array]:
         found = session.run([torch.from_numpy(values[key.name]) for key in inputs])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -43,11 +44,12 @@ def program_outputs(net: Net) -> list[BlobKey]:
     return kept + sorted(read - missing - inputs - set(kept))
 
 
-def trace(net: Net) -> ExportedProgram:
-    """What a net computes in evaluation, from a tensor for each of `fed(net)` to one for each of `program_outputs`.
+def trace(net: Net, outputs: Sequence[BlobKey]) -> ExportedProgram:
+    """What a net computes in evaluation, from a tensor for each of `fed(net)` to one for each output.
 
     Args:
         net: the net, its parameters filled, in evaluation.
+        outputs: blobs that layers of the program make.
 
     Raises:
         UnsupportedError: the net cannot be traced, or a recurrent layer has too many time steps.
@@ -56,7 +58,7 @@ def trace(net: Net) -> ExportedProgram:
     example = tuple(torch.zeros(net.blob_shapes[key]) for key in fed(net))
     try:
         with torch.no_grad():
-            return torch.export.export(_Program(net), example, strict=False)
+            return torch.export.export(_Program(net, outputs), example, strict=False)
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0]
         raise UnsupportedError(f"torch.export refuses the net: {type(error).__name__}: {reason}") from error
@@ -68,14 +70,14 @@ class _Program(nn.Module):
     It is also the hooks of its executor: XNNPACK's PReLU takes pictures only, so each gets one.
     """
 
-    def __init__(self, net: Net) -> None:
+    def __init__(self, net: Net, outputs: Sequence[BlobKey]) -> None:
         super().__init__()
         gone = {spec.index for spec in left_out(net)}
         layers = [layer for layer in net.layers if layer.spec.index not in gone]
         self.layers = nn.ModuleList(layer for layer in layers if not isinstance(layer, DataLayer))
         self._executor = Executor(replace(net.graph, layers=tuple(layer.spec for layer in layers)), layers)
         self._inputs = fed(net)
-        self._outputs = program_outputs(net)
+        self._outputs = outputs
         self._shapes = net.blob_shapes
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
