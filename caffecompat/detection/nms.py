@@ -122,7 +122,8 @@ torch.library.define(
     "caffecompat::nms", "(Tensor boxes, Tensor groups, SymInt num_groups, float threshold, float eta) -> Tensor"
 )
 torch.library.impl("caffecompat::nms", "CompositeExplicitAutograd", _nms)
-torch.library.register_fake("caffecompat::nms", _fake)
+# Not by `register_fake`, which looks through all modules for where it is called.
+torch.library.impl("caffecompat::nms", "Meta", _fake)
 
 
 def nms_by_rank(boxes: Tensor, groups: Tensor, num_groups: int, threshold: float, eta: float = 1.0) -> Tensor:
