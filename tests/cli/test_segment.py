@@ -231,6 +231,8 @@ def test_scores_that_are_no_probabilities(picture):
         (("--crf", "--crf-bilateral", "5,0,3"), "widths above 0"),
         (("--crf", "--crf-smoothness", "nan,3"), "is not 2 numbers such as 3,3"),
         (("--crf", "--crf-smoothness", "-1,3"), "a weight, then widths above 0"),
+        (("--crf", "--crf-smoothness", "1e30,3"), "none beyond a million"),
+        (("--crf", "--crf-bilateral", "1,1e-300,3"), "widths above 0"),
     ],
 )
 def test_faulty_settings_of_the_crf(files, weights, options, message):

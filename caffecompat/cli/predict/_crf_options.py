@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
     from caffecompat.data.segmentation.crf import Crf
 
 F = TypeVar("F", bound=Callable[..., Any])
+# Beyond these, float32 has no sums.
+_LEAST, _MOST = 1e-6, 1e6
 _NAMES = ("crf_iterations", "crf_bilateral", "crf_smoothness")
 
 
@@ -57,7 +58,7 @@ def crf_of(options: dict[str, Any]) -> Crf | None:
 
 
 def _numbers(context: click.Context, option: click.Parameter, value: str | None) -> tuple[float, ...] | None:
-    """A weight from 0, and standard deviations above 0."""
+    """A weight from 0, and standard deviations above 0; neither beyond all measure."""
     if value is None:
         return None
     count = str(option.metavar).count(",") + 1
@@ -65,8 +66,10 @@ def _numbers(context: click.Context, option: click.Parameter, value: str | None)
         numbers = tuple(float(part) for part in value.split(","))
     except ValueError:
         numbers = ()
-    good = len(numbers) == count and all(map(math.isfinite, numbers))
-    if not good or numbers[0] < 0 or min(numbers[1:]) <= 0:
+    good = len(numbers) == count and all(0 <= number <= _MOST for number in numbers)
+    if not good or min(numbers[1:]) < _LEAST:
         shown = {2: "3,3", 3: "4,49,5"}[count]
-        raise click.BadParameter(f"{value!r} is not {count} numbers such as {shown}: a weight, then widths above 0")
+        raise click.BadParameter(
+            f"{value!r} is not {count} numbers such as {shown}: a weight, then widths above 0, none beyond a million"
+        )
     return numbers
