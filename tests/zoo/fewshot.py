@@ -4,8 +4,8 @@
 
 Compares, on the same episodes, the cosine's nearest neighbour on the features of a classifier of the training classes,
 the matching network with the paper's attention (cosines as they are), with cosines times 20, and with full-context
-embeddings. All have the same trunk, and as many iterations of as many pictures by the same solver, but for the rate:
-the classifier has the one that serves it best. Each seed has its own initialisation, draws, and episodes of the test.
+embeddings. All have the same trunk, and as many iterations of as many pictures by the same solver, but for the rate.
+Each seed has its own initialisation, draws, and episodes of the test.
 Writes a table, in percent with the interval of 95 %: of the first seed the accuracy along the way, by a quarter of the
 episodes, and at the end that of all seeds; the gains at the end, episode by episode; and the first seed's curves. The
 paper's attention is trained with the first seed only.
@@ -36,7 +36,7 @@ from tests.zoo.glyphs import write_glyphs
 
 INSTANCES = 20
 NEAREST, PLAIN, MATCHING, CONTEXT = "nearest neighbour", "matching, scale 1", "matching", "full context"
-# What Adam begins with. The classifier has what serves it best of 0.001, 0.004, 0.008 and 0.016.
+# What Adam begins with. The classifier has what served it best of 0.004, 0.008 and 0.016 in trials with other glyphs.
 RATE, RATES = 0.004, {NEAREST: 0.008}
 # For each stop of a training the accuracies of the episodes.
 Curve = list[list[float]]
