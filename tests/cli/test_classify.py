@@ -131,3 +131,11 @@ def test_wrong_usage(digits, tmp_path):
 def test_device_that_is_not_here(digits, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert "--device cuda" in call("classify", *lenet(), digits, "--device", "cuda", code=2).stderr
+
+
+def test_a_detector_is_wrong_usage():
+    folder = shared_file("models/wechat_detect")
+    command = ["classify", folder / "detect.prototxt", "-w", folder / "detect.caffemodel", "--input-shape", "1,1,64,64"]
+    told = call(*command, shared_file("photos/coffee_qr.png"), code=2).stderr
+    assert "holds boxes" in told
+    assert "caffecompat detect" in told

@@ -19,8 +19,19 @@ def scores_blob(session: Session, asked: str | None) -> str:
     """The output that holds the scores: the one asked for, else the last that a Softmax makes, else the only one.
 
     Raises:
-        UsageError: it is not clear which one.
+        UsageError: it is not clear which one, or it holds boxes.
     """
+    blob = _output(session, asked)
+    key = session.net.graph.last[blob]
+    if any(spec.type == "DetectionOutput" and key in spec.tops for spec in session.net.graph.layers):
+        raise UsageError(
+            f"output {quoted(blob)} is of a DetectionOutput layer: it holds boxes, no scores of classes",
+            hint="caffecompat detect",
+        )
+    return blob
+
+
+def _output(session: Session, asked: str | None) -> str:
     outputs = session.net.outputs
     if asked is not None:
         if asked not in outputs:
