@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.data.preprocessing import Preprocessing
+from caffecompat.engines.accuracy import counted
 from caffecompat.engines.typical import Arrays, Sample, Truth, Typical, open_typical
 from caffecompat.errors import UsageError, quoted
 from caffecompat.graph.spec import Shape
@@ -39,12 +40,13 @@ class Batch(NamedTuple):
 class Calibration:
     """Inputs such as a net will get: some give the ranges of its values, by others it is measured what int8 costs.
 
-    Which are which is drawn at random, the same way each time. Of one item alone, both are done with it.
+    Which are which is drawn at random, the same way each time. Of one item alone, both are done with it, which
+    `Accuracy.took_part` says.
 
     Attributes:
         source: where they come from, in words.
         used: the items of which ranges are taken.
-        held_out: those by which int8 is measured; none of `used`.
+        held_out: those by which int8 is measured; none of `used`, if there are several. None at all: not measured.
         classes: of how many folders the order says the classes; None if the classes are stated, or not known.
     """
 
@@ -54,7 +56,7 @@ class Calibration:
         preprocessing: Preprocessing | None = None,
         *,
         limit: int = MAX_USED,
-        held_out: int = MAX_HELD_OUT,
+        held_out: int | None = None,
         labels: Sequence[int] | None = None,
     ) -> None:
         """Look what there is; pictures are read when they are needed.
@@ -64,11 +66,12 @@ class Calibration:
                 of Datums or AnnotatedDatums; or inputs by name, all items stacked; or a list of such batches.
             preprocessing: how pictures become the net's input.
             limit: at most so many items give the ranges.
-            held_out: at most so many, and at most a quarter of all, are measured.
+            held_out: so many are measured; 0: none. A quarter of all, at most 400, if not given.
             labels: the class of each item, where `source` holds inputs.
 
         Raises:
-            UsageError: there is nothing to calibrate with, or inputs do not fit together.
+            UsageError: there is nothing to calibrate with, or inputs do not fit together; `held_out` leaves none to
+                calibrate with, or a number is out of range.
             FormatError: the folder cannot be read.
         """
         self._record = preprocessing or Preprocessing()
@@ -82,11 +85,13 @@ class Calibration:
             self._items = Arrays([source] if isinstance(source, Mapping) else source, labels)
             self.source = "the inputs given"
         count = len(self._items)
-        if not count or limit < 1 or held_out < 1:
+        if not count:
             raise UsageError("there is nothing to calibrate with", hint="give some dozen typical pictures")
+        if limit < 1:
+            raise UsageError(f"limit: expected 1 or more items to take ranges of, got {limit}")
         self.classes = self._items.classes
         order = np.random.default_rng(0).permutation(count)
-        share = max(1, min(count // HELD_OUT, held_out))
+        share = _share(count, held_out)
         self.held_out: list[int] = sorted(order[:share].tolist())
         self.used: list[int] = sorted(order[share:][:limit].tolist()) or self.held_out
 
@@ -149,3 +154,19 @@ class Calibration:
                     hint="an example of another size makes the engine for it",
                 )
         return names
+
+
+def _share(count: int, asked: int | None) -> int:
+    """How many of all items are held out.
+
+    Raises:
+        UsageError: as many are asked for as cannot be.
+    """
+    if asked is None:
+        return max(1, min(count // HELD_OUT, MAX_HELD_OUT))
+    if not 0 <= asked < count:
+        raise UsageError(
+            f"held_out: expected 0 to {count - 1} of {counted(count, 'item')}, got {asked}",
+            hint="one at least is calibrated with; 0 measures nothing",
+        )
+    return asked

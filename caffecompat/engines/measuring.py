@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import prod
 
-from caffecompat.engines.accuracy import Accuracy
+from caffecompat.engines.accuracy import FEW, Accuracy, counted
 from caffecompat.engines.base import Engine, Settings
+from caffecompat.engines.calibrating import HELD_OUT
 from caffecompat.engines.comparing import reference
 from caffecompat.engines.detection_meter import Detections
 from caffecompat.engines.meters import Classes, Meter, Pixels, Values
@@ -18,8 +19,8 @@ from caffecompat.net import Net
 
 def measure(
     engine: Engine, settings: Settings, tell: Callable[[str], None], items: Sequence[int] | None = None
-) -> Accuracy:
-    """What an engine in int8 reaches beside its plain net.
+) -> Accuracy | None:
+    """What an engine in int8 reaches beside its plain net; None if no items are held out.
 
     Args:
         engine: the engine.
@@ -33,7 +34,10 @@ def measure(
     calibration = settings.calibration
     assert calibration is not None, "int8 without a calibration"
     chosen = calibration.held_out if items is None else items
-    tell(f"measuring what int8 costs, on {len(chosen)} items")
+    if not chosen:
+        tell("what int8 costs is not measured: no items are held out")
+        return None
+    tell(f"measuring what int8 costs, on {counted(len(chosen), 'item')}")
     meters = _meters(engine.net, calibration.classes)
     for batch in calibration.batches(chosen, settings.example):
         wanted, found = reference(engine.net, batch.inputs), engine.run(dict(batch.inputs))
@@ -50,7 +54,10 @@ def measure(
         int8.update({key + behind: value for key, value in figures.int8.items()})
         agreement.update({key + behind: value for key, value in figures.agreement.items()})
         notes += [note + behind for note in figures.notes]
-    return Accuracy(len(chosen), float32, int8, agreement, notes)
+    if len(chosen) < FEW and (float32 or agreement):
+        notes.append(f"figures of so few items say little: give {HELD_OUT * FEW} or more to calibrate and measure with")
+    took_part = items is None and not set(chosen).isdisjoint(calibration.used)
+    return Accuracy(len(chosen), float32, int8, agreement, notes, took_part)
 
 
 def _meters(net: Net, folders: int | None) -> dict[str, Meter]:

@@ -41,7 +41,7 @@ class Report:
         threads: how many threads all had.
         trials: all that were tried; none if the engine was named by the user.
         cached: the choice was made earlier, by these figures, and not now.
-        accuracy: what int8 costs; None for other precisions.
+        accuracy: what int8 costs; None for other precisions, and if it was not measured.
     """
 
     chosen: str

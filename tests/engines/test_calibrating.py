@@ -105,6 +105,9 @@ def test_which_items_are_taken():
     few = Calibration(source, limit=7, held_out=3)
     assert (len(few.used), len(few.held_out)) == (7, 3)
     assert not set(few.used) & set(few.held_out)
+    assert len(Calibration(source, held_out=39).used) == 1
+    nothing = Calibration(source, held_out=0)
+    assert (nothing.used, nothing.held_out) == (list(range(40)), [])
     one = Calibration({"data": np.zeros((1, 1))})
     assert one.used == one.held_out == [0]
 
@@ -155,6 +158,11 @@ def test_wrong_usage(tmp_path):
         Calibration(tmp_path, labels=[1])
     with pytest.raises(UsageError, match="nothing to calibrate with"):
         Calibration({"a": np.zeros((0, 1))})
+    for asked in (-1, 9, 10):
+        with pytest.raises(UsageError, match=f"held_out: expected 0 to 8 of 9 items, got {asked}"):
+            Calibration({"a": np.zeros((9, 1))}, held_out=asked)
+    with pytest.raises(UsageError, match="limit: expected 1 or more items to take ranges of, got 0"):
+        Calibration({"a": np.zeros((9, 1))}, limit=0)
     with pytest.raises(UsageError, match="none of the net's inputs: data"):
         next(Calibration({"a": np.zeros((2, 1))}).batches([0], EXAMPLE))
     with pytest.raises(UsageError, match=r"expected items of shape \(3, 6, 8\) for input 'data', got \(3, 8, 6\)"):

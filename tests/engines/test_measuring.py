@@ -9,8 +9,13 @@ import pytest
 import torch
 
 from caffecompat.engines.accuracy import Accuracy
+from caffecompat.engines.base import Settings
+from caffecompat.engines.calibrating import Calibration
 from caffecompat.engines.detection_meter import Detections
+from caffecompat.engines.measuring import measure
 from caffecompat.engines.meters import Classes, Pixels, Values
+from caffecompat.engines.torch_eager import TorchEngine
+from tests.engines.engine_nets import classifier, detector, pictures
 
 NONE = (None, None, None)
 
@@ -133,3 +138,46 @@ def test_what_is_told():
         "  x",
     ]
     assert accuracy.values()["drop"] == {"top-1": 0.25}
+    same = Accuracy(1, agreement={"same top-1": 1.0}, took_part=True)
+    assert str(same).startswith("int8 beside float32, on 1 item that it was calibrated with too:\n")
+    assert same.values()["took_part"]
+    nothing = str(Accuracy(4, notes=("no detection has a score above 0.5",)))
+    assert nothing.splitlines()[0] == "what int8 costs is not known: nothing could be measured on 4 items:"
+
+
+def measured(net, items, **options):
+    """The accuracy of an engine that computes what the net does, and what is told."""
+    example, told = {"data": pictures()}, []
+    calibration = Calibration({"data": pictures(items, 3, 21, 18)}, **options)
+    engine = TorchEngine(net, Settings("float32", example, 1))
+    return measure(engine, Settings("int8", example, 1, calibration), told.append), told
+
+
+def test_how_much_the_figures_rest_on():
+    """One item alone was calibrated with; of few items figures say little; ten held out are enough."""
+    one, told = measured(classifier(), 1)
+    assert told == ["measuring what int8 costs, on 1 item"]
+    assert (one.items, one.took_part) == (1, True)
+    few, _ = measured(classifier(), 39)
+    assert (few.items, few.took_part) == (9, False)
+    for accuracy in (one, few):
+        assert "figures of so few items say little: give 40 or more" in accuracy.notes[-1]
+    enough, _ = measured(classifier(), 40)
+    assert (enough.items, enough.took_part) == (10, False)
+    assert not [note for note in enough.notes if "few" in note]
+
+
+def test_without_held_out_items_nothing_is_measured():
+    assert measured(classifier(), 4, held_out=0) == (None, ["what int8 costs is not measured: no items are held out"])
+
+
+def test_a_detector_that_finds_nothing():
+    """Neither boxes are known, nor is there a detection above 0.5: no figure, and the first line says so."""
+    net = detector()
+    with torch.no_grad():
+        for value in net.parameters():
+            value.zero_()
+    accuracy, _ = measured(net, 4)
+    assert (accuracy.float32, accuracy.agreement) == ({}, {})
+    assert "nothing could be measured on 1 item:" in str(accuracy)
+    assert str(accuracy).count("say little") == 0
