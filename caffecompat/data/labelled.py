@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +16,11 @@ from caffecompat.data.databases import open_database
 from caffecompat.data.datum import read_datum
 from caffecompat.data.images import IMAGE_SUFFIXES, Image, read_image
 from caffecompat.data.lists import FileList, read_labelled
-from caffecompat.errors import CaffeCompatError, FormatError, context, shown
+from caffecompat.errors import CaffeCompatError, CaffeCompatWarning, FormatError, context, did_you_mean, quoted, shown
 from caffecompat.formats import paths
+
+# So many folders are named in an error.
+_SHOWN = 5
 
 
 class LabelledPicture(NamedTuple):
@@ -70,10 +74,10 @@ def open_labelled(path: Path, root: Path | None = None, names: Sequence[str] = (
         path: the database's folder, the list, or the folder of folders.
         root: where the names of a list start; None is the working directory.
         names: what the classes are called. If all folders of classes are called so, these say their numbers; else the
-            order of the folders' names does.
+            order of the folders' names does; a `CaffeCompatWarning` says so.
 
     Raises:
-        FormatError: it is none of these.
+        FormatError: it is none of these, or some folders are called as classes are, and others are not.
     """
     if path.suffix == ".mdb" or any((path / file).exists() for file in ("data.mdb", "CURRENT")):
         return _Records(path)
@@ -149,7 +153,7 @@ class _Folders(LabelledPictures):
             hint = "a database, a list of lines `name label`, or a folder with a folder of pictures for each class"
             raise FormatError("expected pictures with classes, got a folder without folders", file=path, hint=hint)
         known = {name: label for label, name in enumerate(names) if name}
-        named = all(folder.name in known for folder in folders)
+        named = _named(path, [folder.name for folder in folders], known)
         self.folders = None if named else len(folders)
         self._items = [
             (file, known[folder.name] if named else order)
@@ -169,3 +173,23 @@ class _Folders(LabelledPictures):
 
     def files(self) -> list[Path]:
         return [file for file, _ in self._items]
+
+
+def _named(path: Path, folders: Sequence[str], known: Collection[str]) -> bool:
+    """Whether the folders of classes are called as the classes are; if none is, a warning says what counts instead.
+
+    Raises:
+        FormatError: some are and some are not: the order of all would make other classes of those that are.
+    """
+    unknown = [name for name in folders if name not in known]
+    if unknown and len(unknown) < len(folders):
+        shown_names = ", ".join(map(quoted, unknown[:_SHOWN])) + (", ..." if len(unknown) > _SHOWN else "")
+        raise FormatError(
+            f"{len(unknown)} of {len(folders)} folders of classes are not among the labels: {shown_names}",
+            file=path,
+            hint=did_you_mean(unknown[0], known) or "call each folder as the labels call its class",
+        )
+    if unknown and known:
+        text = f"{path}: no folder is called as a label is, such as {quoted(unknown[0])}: their order says the classes"
+        warnings.warn(text, CaffeCompatWarning, stacklevel=4)
+    return not unknown

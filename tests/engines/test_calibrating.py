@@ -12,7 +12,7 @@ import torch
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.engines import Calibration
 from caffecompat.engines.typical import open_typical
-from caffecompat.errors import FormatError, UsageError
+from caffecompat.errors import CaffeCompatWarning, FormatError, UsageError
 from caffecompat.schema import caffe_pb2
 from tests.cli.records import write_lmdb
 
@@ -54,6 +54,16 @@ def test_folders_of_classes(folder):
     named, found = all_of(folder, Preprocessing(size=(6, 8), labels=("c", "b", "a")))
     assert found == {float(value): 2 - value % 3 for value in range(12)}
     assert named.classes is None
+
+
+def test_folders_that_the_labels_do_not_know(folder):
+    """By place only if no name is a label's: else the classes of those that are would be shifted."""
+    with pytest.raises(FormatError, match="2 of 3 folders of classes are not among the labels: 'a', 'c'"):
+        Calibration(folder, Preprocessing(size=(6, 8), labels=("z", "y", "b")))
+    with pytest.warns(CaffeCompatWarning, match="no folder is called as a label is, such as 'a'"):
+        calibration, found = all_of(folder, Preprocessing(size=(6, 8), labels=("z", "y", "x")))
+    assert found == {float(value): value % 3 for value in range(12)}
+    assert calibration.classes == 3
 
 
 def test_a_folder_without_classes(folder):
