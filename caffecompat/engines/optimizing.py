@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from caffecompat.engines.accuracy import counted
 from caffecompat.engines.base import Engine, Settings
 from caffecompat.engines.calibrating import Calibration
 from caffecompat.engines.choosing import choose
@@ -24,6 +25,9 @@ from caffecompat.net import Net
 
 _log = logging.getLogger(__name__)
 AUTO = "auto"
+_Array = Tensor | np.ndarray[Any, Any]
+Example = _Array | Mapping[str, _Array]
+_BY_NAME = 'example={"data": tensor}'
 _EVALUATION = frozenset(("Accuracy", "DetectionEvaluate", "Silence"))
 
 
@@ -31,7 +35,7 @@ def optimize(
     net: Net,
     engine: str = AUTO,
     precision: Precision = "float32",
-    example: Mapping[str, Tensor | np.ndarray[Any, Any]] | None = None,
+    example: Example | None = None,
     *,
     calibration: Any = None,
     threads: int | None = None,
@@ -47,8 +51,8 @@ def optimize(
         engine: a name of `caffecompat.engines.ENGINES`, or "auto": all that are installed are measured on the
             example, and the fastest whose outputs are the plain net's is taken.
         precision: "float32", "bfloat16" or "int8".
-        example: inputs by blob name, such as will come; those left out are of the calibration, else random, of the
-            shapes that the net was built for.
+        example: inputs by blob name, or a tensor where the net has one input, such as will come; those left out are of
+            the calibration, else random, of the shapes that the net was built for.
         calibration: for "int8", inputs such as will come: a folder or a list of pictures, an LMDB, inputs by name, or
             a `Calibration`. Of most the ranges of values are taken, by the others it is measured what int8 costs.
         threads: how many threads to use; as many as torch does if not given.
@@ -58,36 +62,40 @@ def optimize(
 
     Returns:
         The engine. `engine(data=images)` gives the outputs by name; `engine.report` says what "auto" measured, and
-        `engine.report.accuracy` what int8 costs.
+        `engine.report.accuracy` what int8 costs, if it was measured.
 
     Raises:
-        UsageError: there is no such engine, precision or input, the net is in training, or int8 has no calibration.
+        UsageError: there is no such engine, precision or input, `net` is none, it is in training, or int8 has no
+            calibration.
         UnsupportedError: the engine is not installed, a layer has no form there (the error names it), or no engine
             holds the tolerance.
         CaffeCompatError: the net cannot compute the example.
     """
+    if not isinstance(net, Net):
+        raise UsageError(f"expected a Net from caffecompat.load, got {quoted(net)}", hint="caffecompat.load(PROTOTXT)")
     if net.training:
         raise UsageError("only a net in evaluation can be optimized", hint="call net.eval() first")
     check_precision(precision)
     if threads is not None and threads < 1:
         raise UsageError(f"threads must be at least 1, got {threads}")
     row = None if engine == AUTO else engine_row(engine, precision)
-    given = _by_blob(net, example or {})
+    given = _by_blob(net, {} if example is None else example)
     net = settled(net)
     net = for_inference(net) if _has_more(net) else net
     tell = tell or _log.info
     inputs = _example(net, given)
     typical = _calibration(calibration, net, inputs) if precision == "int8" else None
     if typical is not None:
-        tell(f"calibrating int8 with {len(typical.used)} items")
-        inputs = {**next(typical.batches(typical.held_out, inputs)).inputs, **given}
+        tell(f"calibrating int8 with {counted(len(typical.used), 'item')}")
+        inputs = {**next(typical.batches(typical.held_out or typical.used, inputs)).inputs, **given}
     settings = Settings(precision, inputs, threads or torch.get_num_threads(), typical)
     if row is None:
         return choose(net, settings, tell, cache=cache)
     made = row.load()(net, settings)
     if typical is not None:
         accuracy = measure(made, settings, tell)
-        tell(str(accuracy))
+        if accuracy is not None:
+            tell(str(accuracy))
         made.report = Report(made.name, precision, settings.threads, accuracy=accuracy)
     return made
 
@@ -110,12 +118,19 @@ def _has_more(net: Net) -> bool:
     return any(row.loss or (row.data and row.name != "Input") or row.name in _EVALUATION for row in rows)
 
 
-def _by_blob(net: Net, given: Mapping[str, Tensor | np.ndarray[Any, Any]]) -> dict[str, Tensor]:
+def _by_blob(net: Net, given: Example) -> dict[str, Tensor]:
     """The inputs given, by blob name.
 
     Raises:
-        UsageError: there is no input of a name.
+        UsageError: there is no input of a name, or a tensor stands for several inputs.
     """
+    if isinstance(given, (Tensor, np.ndarray)):
+        if len(net.inputs) != 1:
+            names = ", ".join(map(quoted, net.inputs))
+            raise UsageError(f"a tensor is an example of one input; the net has {names or 'none'}", hint=_BY_NAME)
+        given = {net.inputs[0]: given}
+    if not isinstance(given, Mapping):
+        raise UsageError(f"expected an example of tensors by name, got {type(given).__name__}", hint=_BY_NAME)
     known = {**net.input_names, **{name: name for name in net.inputs}}
     for name in given:
         if name not in known:

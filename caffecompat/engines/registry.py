@@ -97,8 +97,7 @@ def engine_row(name: str, precision: Precision) -> EngineRow:
     """An engine that computes in this precision.
 
     Raises:
-        UsageError: there is no such engine or precision.
-        UnsupportedError: it does not compute in it.
+        UsageError: there is no such engine or precision, or it does not compute in it.
     """
     check_precision(precision)
     if name not in ENGINES:
@@ -107,5 +106,5 @@ def engine_row(name: str, precision: Precision) -> EngineRow:
     row = ENGINES[name]
     if precision not in row.precisions:
         able = ", ".join(other.name for other in ENGINES.values() if precision in other.precisions)
-        raise UnsupportedError(f"engine {name} does not compute in {precision}", hint=f"those that do: {able}")
+        raise UsageError(f"engine {name} does not compute in {precision}", hint=f"those that do: {able}")
     return row

@@ -44,6 +44,8 @@ def test_an_engine_gives_what_the_net_gives(files, engine, tmp_path):
 
 def test_wrong_usage(files):
     assert "goes with --engine" in run(files, "--precision", "bfloat16", code=2).stderr
+    told = run(files, "--engine", "opencv", "--precision", "bfloat16", code=2).stderr
+    assert "opencv does not compute in bfloat16" in told
     assert "'c1' is none" in run(files, "--engine", "torch", "--blob", "c1", code=2).stderr
 
 
@@ -64,7 +66,7 @@ def test_int8(files, tmp_path):
     with np.load(tmp_path / "plain.npz") as plain, np.load(tmp_path / "int8.npz") as made:
         assert 0 < np.abs(made["prob"] - plain["prob"]).max() < 0.05
     other = ("--engine", "opencv", "--precision", "int8", "--calibration", pictures)
-    assert "opencv does not compute in int8" in run(files, *other, code=1).stderr
+    assert "opencv does not compute in int8" in run(files, *other, code=2).stderr
     assert "needs --calibration" in call(*command, tmp_path / "no.npz", *int8, code=2).stderr
     told = call(*command, tmp_path / "no.npz", "--engine", "torch", "--calibration", pictures, code=2).stderr
     assert "goes with --precision int8" in told

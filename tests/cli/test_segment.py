@@ -244,3 +244,13 @@ def test_a_crf_too_fine_for_the_picture(files, weights):
     options = ("--crf", "--crf-bilateral", "1,1e-4,1e-4")
     error = call(files / "net.prototxt", "-w", weights, files / "in", *options, code=1).stderr
     assert "too large for a Gaussian" in error
+
+
+def test_a_classifier_is_wrong_usage():
+    folder = shared_file("models/lenet_v1")
+    command = ["segment", folder / "lenet.prototxt", "-w", folder / "lenet_iter_10000.caffemodel"]
+    command.append(shared_file("photos/coffee_qr.png"))
+    result = CliRunner().invoke(main, [str(argument) for argument in command])
+    assert result.exit_code == 2
+    assert "expected (N, classes, height, width)" in result.stderr
+    assert "caffecompat classify" in result.stderr

@@ -136,6 +136,7 @@ def test_a_layer_that_has_no_form_there_is_named(name):
         ({"precision": "float16"}, "precision must be float32, bfloat16 or int8"),
         ({"engine": "torch", "threads": 0}, "threads must be at least 1"),
         ({"engine": "torch", "example": {"dat": 1}}, 'did you mean "data"'),
+        ({"engine": "torch", "example": [1.0]}, "tensors by name, got list"),
     ],
 )
 def test_wrong_usage(options, message, net):
@@ -143,8 +144,25 @@ def test_wrong_usage(options, message, net):
         optimize(net, **options)
 
 
+def test_the_example_may_be_the_only_input(net):
+    """The engine has it as its shapes; what is a tensor stands for no other input."""
+    given = pictures(5, 3, 21, 18)
+    for example in (given, given.numpy()):
+        found = optimize(net, "torch", example=example)(data=given)["prob"]
+        torch.testing.assert_close(found, net(data=given)["prob"].detach(), atol=1e-5, rtol=0)
+    both = 'layer { name: "s" type: "Eltwise" bottom: "data" bottom: "more" top: "s" }'
+    other = INPUT + INPUT.replace("data", "more") + both
+    with pytest.raises(UsageError, match="the net has 'data', 'more'"):
+        optimize(make_net(other), "torch", example=given)
+
+
+def test_a_path_is_no_net():
+    with pytest.raises(UsageError, match=r"expected a Net from caffecompat\.load, got 'lenet\.prototxt'"):
+        optimize("lenet.prototxt")
+
+
 def test_a_precision_that_an_engine_lacks(net):
-    with pytest.raises(UnsupportedError, match="opencv does not compute in bfloat16\n.*torch"):
+    with pytest.raises(UsageError, match="opencv does not compute in bfloat16\n.*torch"):
         optimize(net, "opencv", "bfloat16")
 
 

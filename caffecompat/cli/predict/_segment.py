@@ -15,7 +15,7 @@ from caffecompat.data.images import Image
 from caffecompat.data.png import Colour, voc_palette
 from caffecompat.data.preprocessing import Floats, Segmentation
 from caffecompat.data.segmentation.crf import Crf
-from caffecompat.errors import ShapeError
+from caffecompat.errors import ShapeError, UsageError, quoted
 from caffecompat.graph.analysis import analyse
 from caffecompat.net import Net
 
@@ -35,6 +35,7 @@ class Segmenter:
         settings: the zoom, the margin and the palette.
 
     Raises:
+        UsageError: the output has no height and width.
         ShapeError: the output's size does not follow from the input's.
     """
 
@@ -55,7 +56,10 @@ class Segmenter:
         last = session.net.graph.last
         taken, given = shapes[last[session.preprocessing.input]], shapes[last[blob]]
         if len(taken) != 4 or len(given) != 4:
-            raise ShapeError(f'output "{blob}" has shape {given}; expected (N, classes, height, width)')
+            raise UsageError(
+                f"output {quoted(blob)} has shape {given}; expected (N, classes, height, width)",
+                hint="caffecompat classify" if len(given) == 2 else "see `run` and `features`",
+            )
         self._input = (taken[2], taken[3])
         stride = _stride(session.net, blob)
         self.settings = _settings(session.preprocessing.segmentation, self._input, given[2:], stride, zoom, margin)
