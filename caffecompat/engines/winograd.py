@@ -102,8 +102,6 @@ class Winograd:
         self._bias = bias
         self._scratch = scratch
         self._relu = relu
-        self._input = torch.kron(_INPUT, _INPUT)
-        self._output = torch.kron(_OUTPUT, _OUTPUT)
 
     def __call__(self, x: Tensor, places: Places) -> Tensor:
         """(N, C, H, W) -> (N, K, height, width), channels last."""
@@ -145,16 +143,15 @@ class Winograd:
             (_SPAN, _SPAN, images, rows, down, columns, across, self.channels),
             (row * down, column * across, image, _TILE * row * down, row, _TILE * column * across, column, 1),
         )
-        gathered = self._scratch.take("gathered", _POINTS * tiles * self.channels).view(_POINTS, -1)
-        gathered.view(view.shape).copy_(view)
-        moved = self._scratch.take("moved", gathered.numel()).view(_POINTS, -1)
-        torch.mm(self._input, gathered, out=moved)
+        moved = self._scratch.take("moved", _POINTS * tiles * self.channels)
+        moved.view(view.shape).copy_(view)
+        self._transform(_INPUT, moved, moved)
         product = self._scratch.take("product", _POINTS * tiles * self.outputs).view(_POINTS, tiles, self.outputs)
         torch.bmm(moved.view(_POINTS, tiles, self.channels), self._weight, out=product)
         if self._bias is not None:
             product[_EVERYWHERE].add_(self._bias)
-        found = self._scratch.take("found", _TILE**2 * tiles * self.outputs).view(_TILE**2, -1)
-        torch.mm(self._output, product.view(_POINTS, -1), out=found)
+        found = self._scratch.take("found", _TILE**2 * tiles * self.outputs)
+        self._transform(_OUTPUT, product, found)
         found = found.view(_TILE, _TILE, images, rows, down, columns, across, self.outputs)
         target = out.view(images, rows, _TILE, down, columns, _TILE, across, self.outputs)
         source = found.permute(2, 3, 0, 4, 5, 1, 6, 7)
@@ -162,3 +159,10 @@ class Winograd:
             torch.clamp_min(source, 0, out=target)
         else:
             target.copy_(source)
+
+    def _transform(self, matrix: Tensor, source: Tensor, target: Tensor) -> None:
+        """Transform the rows of all tiles, then their columns; the target may be the source."""
+        made, taken = matrix.shape
+        half = self._scratch.take("half", source.numel() // taken * made)
+        torch.mm(matrix, source.view(taken, -1), out=half.view(made, -1))
+        torch.bmm(matrix.expand(made, -1, -1), half.view(made, taken, -1), out=target.view(made, made, -1))
