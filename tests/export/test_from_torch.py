@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -310,14 +312,18 @@ class Inner(nn.Module):
         (nn.MaxPool2d(2, dilation=2), (1, 1, 6, 6), ["max_pool2d", "dilation"]),
         (nn.AdaptiveMaxPool2d(4), (1, 1, 6, 6), ["adaptive_max_pool2d", "one size"]),
         (nn.LocalResponseNorm(4), PICTURE, ["odd"]),
-        (f(lambda m, x: x if x.sum() > 0 else -x), (2, 3), ["torch.export cannot follow"]),
+        (f(lambda m, x: x if x.sum() > 0 else -x), (2, 3), ["a branch depends on values", "test_from_torch.py:"]),
     ],
 )  # fmt: skip
-def test_what_caffe_lacks_is_named(module, shape, words):
+def test_what_caffe_lacks_is_named(module, shape, words, capfd, caplog):
+    """And nothing else is said: torch would log, and print its graphs."""
     with pytest.raises(UnsupportedError) as raised:
         caffecompat.from_torch(module.eval(), example(*shape))
     for word in words:
         assert word in str(raised.value)
+    assert "(unhinted" not in str(raised.value)
+    assert [*capfd.readouterr()] == ["", ""]
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.parametrize(

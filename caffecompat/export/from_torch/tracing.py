@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import inspect
+import io
+import logging
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import Node
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from caffecompat.errors import UnsupportedError, UsageError, quoted
 
 _CALL = re.compile(r"@\d+$")
+_CULPRIT = "The following call raised this error:"
 _LINE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 
 
@@ -65,20 +70,41 @@ def trace(module: nn.Module, args: tuple[Tensor, ...], kwargs: Mapping[str, Tens
         if tensor.is_floating_point() and tensor.dtype != torch.float32:
             raise UsageError(f"expected float32, {quoted(name)} is {tensor.dtype}", hint="call module.float() first")
     try:
-        with torch.no_grad(), warnings.catch_warnings(), _Whole():
+        with torch.no_grad(), warnings.catch_warnings(), _silent(), _Whole():
             warnings.simplefilter("ignore")  # torch about itself
             exported = torch.export.export(module, args, dict(kwargs), strict=False)
             program: ExportedProgram = exported.run_decompositions({})
             return program
     except Exception as error:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        if isinstance(error, GuardOnDataDependentSymNode):
+            reason = "a branch depends on values of the input, or so does a number that Python takes out of a tensor"
+        else:
+            first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+            reason = f"{type(error).__name__}: {first}"
+        # Torch tells where in the module it was, after where in its own code.
+        found = _LINE.findall(str(error).rpartition(_CULPRIT)[2]) if _CULPRIT in str(error) else []
+        file, line = found[-1] if found else (None, None)
         raise UnsupportedError(
-            f"torch.export cannot follow the module: {type(error).__name__}: {reason}",
+            f"torch.export cannot follow the module: {reason}",
+            file=file,
+            line=None if line is None else int(line),
             hint="what a pass does may depend on the shapes of its inputs, not on their values",
         ) from error
 
 
 _EVAL = "call module.eval() first"
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Nothing of torch's log, and no graphs on stderr, which it prints before it fails: the error says it."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def constants(exported: ExportedProgram) -> dict[str, tuple[Tensor, str]]:
