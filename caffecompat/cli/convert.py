@@ -87,13 +87,15 @@ def command(
     """  # noqa: D301
     from caffecompat.cli.files import keep_inputs
     from caffecompat.cli.opening import open_net
-    from caffecompat.export.suffixes import OPTIONS, check_target
+    from caffecompat.export.suffixes import OPTIONS, check_target, is_importable
 
     target = output or Path(_stem(net) + ".pt2")
     changed = {"opset": opset is not None, "half": half, "verify": no_verify and not fuse}
     changed |= {"dynamic_batch": fixed_batch, "dynamic_size": dynamic_size}
     suffix = check_target(target, embed_preprocessing, [name for name, given in changed.items() if given])
     keep_inputs(target, [net, weights, labels])
+    if suffix == ".py" and not is_importable(target):
+        tell(f"no name for `import`: {target.name}; it runs, but only a name of letters, digits and _ can be imported")
     chosen = _recipe(recipe, options)
     preparing = {"mean": mean, "scale": scale, "channels": channels, "labels": labels}
     opened = open_net(net, weights, input_shapes, rules, preparing)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import keyword
+import sys
 from collections.abc import Collection
 from pathlib import Path
 
@@ -29,6 +31,14 @@ OPTIONS = {
     "verify": (".onnx", ".xml", ".pte", ".py"),
 }
 
+# What a `.py` imports, or torch for it.
+_IMPORTED = sys.stdlib_module_names | {"cv2", "numpy", "safetensors", "torch"}
+
+
+def is_importable(path: Path) -> bool:
+    """Whether `import NAME` can name a `.py`."""
+    return path.stem.isidentifier() and not keyword.iskeyword(path.stem)
+
 
 def check_target(path: Path, embed_preprocessing: bool, options: Collection[str] = ()) -> str:
     """The format that a path asks for, if it can hold what it is to hold.
@@ -39,9 +49,16 @@ def check_target(path: Path, embed_preprocessing: bool, options: Collection[str]
         options: those of `OPTIONS` that are not as they are by default.
 
     Raises:
-        UsageError: there is no such format, it has no graph to embed preprocessing in, or not that option.
+        UsageError: there is no such format, it has no graph to embed preprocessing in, or not that option; or a `.py`
+            would be found in place of a module that it imports.
     """
     suffix = suffix_of(path)
+    if suffix == ".py" and path.stem in _IMPORTED:
+        # Python looks beside the file that runs first; torch imports most of the standard library.
+        raise UsageError(
+            f"a file called {quoted(path.name)} hides Python's module {path.stem}, which it needs, so it could not run",
+            hint=f"another name, such as {path.stem}_net.py",
+        )
     for option in options:
         if suffix not in OPTIONS[option]:
             *others, last = OPTIONS[option]

@@ -261,3 +261,16 @@ def test_all_published_prototxts(folder):
         assert layers[0].type == "Input"
         assert not any(layer.type.endswith("Loss") or layer.type in ("Data", "Accuracy") for layer in layers), path
     assert len(asked) == 9, asked
+
+
+@pytest.mark.parametrize("name", ["torch", "numpy", "argparse", "json", "cv2"])
+def test_source_that_would_hide_what_it_imports_is_refused(folder, name):
+    result = convert("train_val.prototxt", "-o", f"{name}.py", status=2)
+    assert f"hides Python's module {name}" in result.stderr
+    assert not (folder / f"{name}.py").exists()
+
+
+@pytest.mark.parametrize(("name", "told"), [("9bad-name.py", True), ("class.py", True), ("good_name.py", False)])
+def test_source_that_cannot_be_imported_is_told(folder, name, told):
+    result = convert("train_val.prototxt", "-o", name, "--no-verify")
+    assert ("no name for `import`" in result.stderr) is told
