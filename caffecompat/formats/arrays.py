@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from caffecompat.errors import CaffeCompatError, FormatError, context, quoted
+from caffecompat.formats.text_file import no_such_file
 
 MAX_BYTES = 1 << 33
 
@@ -36,6 +37,8 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[np.float3
             return {name: np.array(array, dtype=np.float32) for name, array in arrays.items()}
         except CaffeCompatError:
             raise
+        except FileNotFoundError:
+            raise no_such_file(path) from None
         except OSError as error:
             raise FormatError(f"cannot read the arrays: {error.strerror or error}") from error
         # What a broken header raises depends on numpy's release and Python's parser.

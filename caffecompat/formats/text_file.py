@@ -24,12 +24,17 @@ def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
         with open(path, "rb") as file:
             return file.read(limit + 1)
     except FileNotFoundError:
-        raise FormatError("there is no such file", file=path, hint=_near(path)) from None
+        raise no_such_file(path) from None
     except IsADirectoryError:
         raise FormatError("expected a file, got a directory", file=path, hint="name a file in it") from None
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise FormatError(f"cannot be read: {reason}", file=path) from None
+
+
+def no_such_file(path: str | os.PathLike[str]) -> FormatError:
+    """The error for a file that is not there, with one of a name like it as the hint."""
+    return FormatError("there is no such file", file=path, hint=_near(path))
 
 
 def _near(path: str | os.PathLike[str]) -> str | None:

@@ -155,3 +155,9 @@ def test_refusals(folder, monkeypatch):
     result = verify("--against", "caffe")
     assert result.exit_code == 1
     assert "there is no caffe to compare with" in result.output
+
+
+def test_a_reference_that_is_not_there(folder):
+    result = verify("--against", "refrence.npz")
+    assert result.exit_code == 1
+    assert result.stderr == 'Error: refrence.npz: there is no such file\n  did you mean "reference.npz"?\n'
