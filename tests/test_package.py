@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -62,3 +63,10 @@ def test_runs_without_the_checkout(wheel, tmp_path):
     assert "fc_to_conv" in listed
     assert "bgr_to_rgb" in listed
     assert str(site) in listed
+
+
+def test_extras_are_quoted():
+    """Some shells take the brackets of an extra for a pattern."""
+    files = [*(CHECKOUT / "caffecompat").rglob("*.py"), *(CHECKOUT / "docs").rglob("*.md"), CHECKOUT / "README.md"]
+    bare = re.compile(r"pip install [^'\"\n]*\w\[")
+    assert [f"{path.relative_to(CHECKOUT)}: {one}" for path in files for one in bare.findall(path.read_text())] == []

@@ -91,7 +91,7 @@ def evaluate(found: Found, truth: Truth, progress: Callable[[], None] = lambda: 
         from pycocotools.cocoeval import COCOeval
     except ImportError as error:
         raise UnsupportedError(
-            "COCO's evaluation needs pycocotools, which is not installed", hint="pip install caffecompat[coco]"
+            "COCO's evaluation needs pycocotools, which is not installed", hint="pip install 'caffecompat[coco]'"
         ) from error
     if not truth.images or not truth.classes:
         raise FormatError("the annotations have no images or no categories")

@@ -33,7 +33,7 @@ def trunk_model(trunk: Net, settings: Settings, *, any_batch: bool = False) -> M
             from caffecompat.engines.quantizing import quantized_model
         except ImportError as error:
             raise UnsupportedError(
-                f"int8 needs {error.name}, which is not installed", hint="pip install caffecompat[onnx]"
+                f"int8 needs {error.name}, which is not installed", hint="pip install 'caffecompat[onnx]'"
             ) from error
 
         return quantized_model(trunk, settings, any_batch=any_batch)

@@ -39,7 +39,7 @@ def export_onnx(
     exported = export_onnx(net, path, options, metadata)
     if asked.verify and exported.comparisons is None:
         warnings.warn(
-            f"{path}: not verified: onnxruntime is not installed (pip install caffecompat[onnx])",
+            f"{path}: not verified: onnxruntime is not installed (pip install 'caffecompat[onnx]')",
             CaffeCompatWarning,
             stacklevel=3,
         )
@@ -90,7 +90,7 @@ def _needs_onnx(what: str, extra: str) -> None:
         import_module("onnx")
     except ImportError as error:
         raise UnsupportedError(
-            f"{what} needs the package onnx, which is not installed", hint=f"pip install caffecompat[{extra}]"
+            f"{what} needs the package onnx, which is not installed", hint=f"pip install 'caffecompat[{extra}]'"
         ) from error
 
 

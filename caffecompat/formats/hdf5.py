@@ -238,7 +238,7 @@ def import_h5py() -> Any:
         import h5py
     except ImportError as error:
         raise UnsupportedError(
-            "HDF5 needs h5py, which is not installed", hint="pip install caffecompat[hdf5]"
+            "HDF5 needs h5py, which is not installed", hint="pip install 'caffecompat[hdf5]'"
         ) from error
     return h5py
 

@@ -93,7 +93,7 @@ def onnxruntime_answers(net: Net, inputs: Mapping[str, npt.NDArray[Any]]) -> Arr
 
         module = runtime()
         if module is None:
-            raise UnsupportedError("onnxruntime is not installed", hint="pip install caffecompat[onnx]")
+            raise UnsupportedError("onnxruntime is not installed", hint="pip install 'caffecompat[onnx]'")
         found = Session(module, path, model, list(names.values())).run(inputs)
     return _by_blob(found, names)
 
@@ -123,7 +123,7 @@ def _as_onnx(net: Net, extra: str) -> Iterator[tuple[Model, Path, dict[str, str]
         from caffecompat.export.onnx.building import build_model
         from caffecompat.export.onnx.writing import written
     except ImportError as error:
-        raise UnsupportedError(f"{error.name} is not installed", hint=f"pip install caffecompat[{extra}]") from error
+        raise UnsupportedError(f"{error.name} is not installed", hint=f"pip install 'caffecompat[{extra}]'") from error
     axes = find_axes(net, dynamic_batch=False, dynamic_size=False)
     model = build_model(net, axes, opset=OPSET, half=False)
     names = {name: model.names[key] for name, key in net.graph.last.items() if key in model.names}

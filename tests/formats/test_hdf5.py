@@ -170,4 +170,4 @@ def test_without_h5py_the_error_says_what_to_install(tmp_path):
         "except UnsupportedError as error: print(error)\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install caffecompat[hdf5]" in result.stdout
+    assert "pip install 'caffecompat[hdf5]'" in result.stdout

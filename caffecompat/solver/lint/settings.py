@@ -152,4 +152,4 @@ def _machine(solver: ParsedSolver) -> Iterator[Finding]:
     hdf5 = message.snapshot_format == caffe_pb2.SolverParameter.HDF5
     if hdf5 and importlib.util.find_spec("h5py") is None:
         text = "snapshot_format is HDF5, and h5py is not installed"
-        yield NO_H5PY.at(solver.position("snapshot_format", 0), text, hint="pip install caffecompat[hdf5]")
+        yield NO_H5PY.at(solver.position("snapshot_format", 0), text, hint="pip install 'caffecompat[hdf5]'")
