@@ -10,7 +10,14 @@ import click
 
 from caffecompat.cli.caffe_flags import CaffeCommand
 from caffecompat.cli.errors import tell
-from caffecompat.cli.options import check_engine, engine_options, net_options, python_option, reading_options
+from caffecompat.cli.options import (
+    check_engine,
+    engine_options,
+    net_options,
+    preprocessing_options,
+    python_option,
+    reading_options,
+)
 from caffecompat.cli.progress import Progress
 from caffecompat.cli.reading import (
     device_of,
@@ -38,6 +45,7 @@ COLUMNS = ("layer", "type", "forward ms", "backward ms", "percent")
 @gpu_option
 @reading_options
 @engine_options
+@preprocessing_options
 @click.option(
     "--iterations", type=click.IntRange(1), default=50, show_default=True, help="How many passes are measured."
 )
@@ -54,6 +62,10 @@ def command(
     engine: str | None,
     precision: Precision,
     calibration: Path | None,
+    mean: str | None,
+    scale: float | None,
+    channels: str | None,
+    labels: Path | None,
     **options: Any,
 ) -> None:
     """Measure how long each layer of a net takes, forward and backward, in milliseconds.
@@ -62,7 +74,8 @@ def command(
     read; where what they name is not there, and for Input layers, made-up values of the same shapes are taken.
 
     With --engine the whole net is measured in that engine, forward only, on made-up values, and beside it the plain
-    net; losses drop out.
+    net; losses drop out. --mean, --scale, --channels and --labels say how pictures of --calibration become its input,
+    where the prototxt does not.
     """
     from contextlib import closing
 
@@ -71,10 +84,13 @@ def command(
 
     keep_inputs(json_file, [net, weights])
     check_engine(engine, precision, calibration)
+    preparing = {"mean": mean, "scale": scale, "channels": channels, "labels": labels}
+    if calibration is None:
+        _check_unprepared(preparing)
     device = device_of(gpu)
     if engine is not None:
         result: dict[str, Any] = _engine_result(
-            net, weights, engine, precision, calibration, iterations, device, options
+            net, weights, engine, precision, calibration, preparing, iterations, device, options
         )
         _give(_engine_text(result), result, json_file, net, device)
         return
@@ -94,6 +110,19 @@ def command(
     _give(_text(result), result, json_file, net, device)
 
 
+def _check_unprepared(preparing: dict[str, Any]) -> None:
+    """Whether nothing is said of pictures where none are read.
+
+    Raises:
+        UsageError: one of the options is given.
+    """
+    from caffecompat.errors import UsageError
+
+    for name, value in preparing.items():
+        if value is not None:
+            raise UsageError(f"--{name} goes with --calibration: made-up values are not prepared")
+
+
 def _give(text: str, result: dict[str, Any], json_file: Path | None, net: Path, device: torch.device) -> None:
     from caffecompat.cli.predict._writers import output, write_json
 
@@ -109,6 +138,7 @@ def _engine_result(
     engine: str,
     precision: Precision,
     calibration: Path | None,
+    preparing: dict[str, Any],
     iterations: int,
     device: torch.device,
     options: dict[str, Any],
@@ -116,13 +146,14 @@ def _engine_result(
     """Milliseconds of a pass of the engine and of the plain net, as JSON holds them."""
     from contextlib import closing
 
-    from caffecompat.cli.timing_engine import measured
+    from caffecompat.cli.timing_engine import calibrated, measured
     from caffecompat.errors import UsageError
 
     if device.type != "cpu":
         raise UsageError(f"--engine runs on the CPU, not on {device.type}", hint="leave --gpu out")
     with closing(open_reading_net(net, weights, device=device, unread=True, **options)) as made:
-        return measured(made, engine, precision, calibration, iterations)
+        pictures = None if calibration is None else calibrated(made, net, calibration, preparing)
+        return measured(made, engine, precision, pictures, iterations)
 
 
 def _engine_text(result: dict[str, Any]) -> str:

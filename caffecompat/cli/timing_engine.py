@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,42 @@ import torch
 from caffecompat.cli.errors import tell
 from caffecompat.cli.progress import Progress
 from caffecompat.cli.timing import made_up
-from caffecompat.engines import optimize
+from caffecompat.data.preprocessing import Preprocessing
+from caffecompat.engines import Calibration, optimize
 from caffecompat.engines.registry import Precision
 from caffecompat.net import Net
 
 
-def measured(net: Net, engine: str, precision: Precision, calibration: Path | None, iterations: int) -> dict[str, Any]:
+def calibrated(net: Net, prototxt: Path, pictures: Path, preparing: Mapping[str, Any]) -> Calibration:
+    """What int8 is calibrated with; a note on stderr if nothing says how pictures become the net's input.
+
+    Args:
+        net: the net.
+        prototxt: its file, beside which files that it names are looked for too.
+        pictures: pictures or a database.
+        preparing: mean, scale, channels and labels, as `Preprocessing.from_graph` takes them; None: the net says it.
+
+    Raises:
+        CaffeCompatError: a file cannot be read, or there are no pictures.
+    """
+    shapes = {key.name: net.blob_shapes[key] for key in net.graph.inputs}
+    record = Preprocessing.from_graph(net.graph, base_dir=prototxt.parent, input_shapes=shapes, **preparing)
+    stated = any(spec.message.HasField("transform_param") for spec in net.graph.layers)
+    if not stated and preparing["mean"] is None and preparing["scale"] is None:
+        tell("what --calibration names is fed without mean and scale: neither the prototxt nor --mean or --scale say")
+    return Calibration(pictures, record)
+
+
+def measured(
+    net: Net, engine: str, precision: Precision, calibration: Calibration | None, iterations: int
+) -> dict[str, Any]:
     """Milliseconds of a pass, the mean of many after one that is not counted, the two taking turns.
 
     Args:
         net: the net.
         engine: its name, or "auto".
         precision: what it computes in.
-        calibration: for int8, pictures or a database; the result says what int8 costs on some of them.
+        calibration: for int8; the result says what int8 costs on some of its items.
         iterations: how many passes.
 
     Raises:
