@@ -22,7 +22,7 @@ class Progress:
         self._total = total
         self._unit = unit
         self._done = 0
-        self._start = self._last = time.monotonic()
+        self.restart()
         self._terminal = sys.stderr.isatty()
         self._width = 0
 
@@ -33,6 +33,10 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._clear()
+
+    def restart(self) -> None:
+        """Start the clock: what took time before, such as making an engine, is not the loop's."""
+        self._start = self._last = time.monotonic()
 
     def add(self, count: int = 1) -> None:
         """Note that `count` more are done."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -20,6 +21,9 @@ class LateEngine:
     """A net in an engine that is made for the first inputs that come.
 
     `pictures` are what `--calibration` names; they are prepared by `record`, as the net's are.
+
+    Attributes:
+        when_made: is called when the engine is made, before it runs.
 
     Raises:
         UsageError: the device is not the CPU.
@@ -42,6 +46,7 @@ class LateEngine:
         self._precision = precision
         self._calibration = None if pictures is None else Calibration(pictures, record)
         self._engine: Engine | None = None
+        self.when_made: Callable[[], None] | None = None
 
     def __call__(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """The outputs by name, of inputs by name.
@@ -58,4 +63,6 @@ class LateEngine:
             self._engine = optimize(
                 self._net, self._name, self._precision, inputs, calibration=self._calibration, tell=tell
             )
+            if self.when_made is not None:
+                self.when_made()
         return self._engine.run(inputs)

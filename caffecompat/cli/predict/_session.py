@@ -150,7 +150,10 @@ def start(
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     files = find_files([*_listed(inputs)], IMAGE_SUFFIXES | VIDEO_SUFFIXES)
     keep_inputs(output, [prototxt, weights, *files])
-    return Started(open_session(prototxt, weights, **rest), Pictures(files, batch, every, keep_going))
+    session, pictures = open_session(prototxt, weights, **rest), Pictures(files, batch, every, keep_going)
+    if session.engine is not None:
+        session.engine.when_made = pictures.progress.restart
+    return Started(session, pictures)
 
 
 def _listed(inputs: Sequence[Path]) -> Iterator[Path]:
@@ -177,6 +180,7 @@ class Pictures:
 
     Attributes:
         files: the files.
+        progress: how far they are.
     """
 
     def __init__(self, files: Sequence[Path], batch: int, every: int, keep_going: bool) -> None:
@@ -185,16 +189,16 @@ class Pictures:
         self._every = every
         self._keep_going = keep_going
         self._faults = 0
-        self._progress = Progress(count_items(files, every), "images")
+        self.progress = Progress(count_items(files, every), "images")
 
     def __enter__(self) -> Pictures:
-        self._progress.__enter__()
+        self.progress.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.__exit__(kind, error, trace)
+        self.progress.__exit__(kind, error, trace)
         if error is None and self._faults:
             raise CaffeCompatError(f"{self._faults} of {len(self.files)} files could not be read")
 
@@ -204,11 +208,11 @@ class Pictures:
             batch.append(item)
             if len(batch) == self._batch:
                 yield batch
-                self._progress.add(len(batch))
+                self.progress.add(len(batch))
                 batch = []
         if batch:
             yield batch
-            self._progress.add(len(batch))
+            self.progress.add(len(batch))
 
     def _items(self) -> Iterator[Item]:
         for file in self.files:
