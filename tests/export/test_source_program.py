@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -84,7 +86,8 @@ def test_detections_are_printed(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["model.py", *paths])
     module.main()
     ((rows,),) = run_source(path, dict(zip(module.INPUTS, arrays, strict=True))).values()
-    lines = capsys.readouterr().out.splitlines()
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header == "image label score left top right bottom"
     assert len(lines) == len(rows[0]) > 0
     image, name, score, *box = lines[0].split()
     assert [int(image), name] == [0, ("background", "cat", "dog")[int(rows[0, 0, 1])]]
@@ -110,3 +113,20 @@ def test_labels_never_become_code(labels, tmp_path):
     found = module.PREPROCESSING["labels"] if len(labels) <= 25 else module.preprocessing()["labels"]
     assert list(found) == labels
     assert "labels" in metadata_of(path.with_suffix(".safetensors"))["preprocessing"]
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+    """A picture, of which OpenCV would warn too, and the parameters."""
+    path = written(net_for(RECORDS[0]), tmp_path, preprocessing=RECORDS[0].to_json())
+    parameters, gone = path.with_suffix(".safetensors"), tmp_path / "gone.png"
+    assert started(path, gone) == f"there is no such file: {gone}\n"
+    parameters.unlink()
+    assert started(path) == f"there is no such file: {parameters}\n"
+
+
+def started(path, *arguments):
+    """What the program says on stderr as it fails."""
+    done = subprocess.run([sys.executable, "-I", path, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    return done.stderr

@@ -37,6 +37,10 @@ def main_sources(draft: Draft, record: Preprocessing) -> list[str]:
         what, read = "arrays (.npy)", "torch.from_numpy(numpy.load(path)).float()"
     main = f'''def main() -> None:
     """Run {what}, one for each input, or else random numbers."""
+    parameters = Path(__file__).with_suffix(".safetensors")
+    for path in (parameters, *sys.argv[1:]):
+        if not Path(path).is_file():
+            raise SystemExit(f"there is no such file: {{path}}")
     inputs = [torch.randn(shape) for shape in INPUTS.values()]
     for place, path in enumerate(sys.argv[1:]):
         inputs[place] = {read}
@@ -149,6 +153,7 @@ def _show(draft: Draft, record: Preprocessing) -> Sequence[str]:
         label = called.format("label") or "int(label)"
         return [
             *names,
+            '    print("image label score left top right bottom")',
             "    for image, label, score, *box in outputs[0, 0].tolist():",
             "        # The box is left, top, right, bottom, in parts of the picture.",
             '        corners = " ".join(f"{corner:.4f}" for corner in box)',
