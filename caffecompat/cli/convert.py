@@ -14,6 +14,11 @@ from caffecompat.cli.options import net_argument, net_options, preprocessing_opt
 if TYPE_CHECKING:
     from caffecompat.net import Net
 
+_PLAIN = (
+    "the prototxt states neither mean nor scale: the source takes pixels as they are, 0 to 255; say --mean and --scale "
+    "if the net was trained otherwise"
+)
+
 
 @click.command("convert")
 @net_argument
@@ -109,6 +114,10 @@ def command(
         click.echo(f"changed by the recipe {chosen[0].stem}", err=True)
         if made.filled:
             tell(f"the recipe left to their fillers: {', '.join(made.filled)}")
+
+    plain = record.channels != "none" and record.scale == 1 and not record.mean and record.mean_image is None
+    if suffix == ".py" and plain and mean is None and scale is None:
+        tell(_PLAIN)
 
     if fuse:
         from caffecompat.export.fusing import fuse as fused

@@ -274,3 +274,13 @@ def test_source_that_would_hide_what_it_imports_is_refused(folder, name):
 def test_source_that_cannot_be_imported_is_told(folder, name, told):
     result = convert("train_val.prototxt", "-o", name, "--no-verify")
     assert ("no name for `import`" in result.stderr) is told
+
+
+def test_source_of_unknown_mean_and_scale_is_told(folder):
+    plain = TRAIN_VAL.replace("mean_value: 104 mean_value: 117 mean_value: 123", "")
+    (folder / "plain.prototxt").write_text(plain)
+    words = "states neither mean nor scale"
+    assert words in convert("plain.prototxt", "-o", "one.py", "--no-verify").stderr
+    for asked in (("plain.prototxt", "--scale", 1), ("plain.prototxt", "--mean", "1,2,3"), ("train_val.prototxt",)):
+        assert words not in convert(*asked, "-o", "other.py", "--no-verify").stderr
+    assert words not in convert("plain.prototxt", "-o", "net.caffemodel").stderr
