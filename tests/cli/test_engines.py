@@ -7,6 +7,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from caffecompat.cli.main import main
@@ -24,6 +25,8 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("engines")
     (folder / "net.prototxt").write_text(CLASSIFIER)
     np.save(folder / "in.npy", np.random.default_rng(0).standard_normal((2, 3, 21, 18), np.float32))
+    # Weights by which no two classes are so near that int8 takes the other.
+    torch.manual_seed(0)
     call("convert", folder / "net.prototxt", "-o", folder / "net.caffemodel")
     return folder
 
@@ -65,6 +68,10 @@ def test_int8(files, tmp_path):
     assert "largest difference 0.0" in told
     with np.load(tmp_path / "plain.npz") as plain, np.load(tmp_path / "int8.npz") as made:
         assert 0 < np.abs(made["prob"] - plain["prob"]).max() < 0.05
+    told = call(*command, tmp_path / "one.npz", *int8, "--calibration", picture).stderr
+    assert told.startswith("calibrating int8 with 1 item\nmeasuring what int8 costs, on 1 item\n")
+    assert "int8 beside float32, on 1 item that it was calibrated with too:\n" in told
+    assert "figures of so few items say little" in told
     other = ("--engine", "opencv", "--precision", "int8", "--calibration", pictures)
     assert "opencv does not compute in int8" in run(files, *other, code=2).stderr
     assert "needs --calibration" in call(*command, tmp_path / "no.npz", *int8, code=2).stderr

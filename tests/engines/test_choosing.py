@@ -202,6 +202,18 @@ def test_int8_is_tried_on_what_it_is_calibrated_with(int8):
     assert torch.equal(int8({"data": values}, example={"data": given})[0].settings.example["data"], given)
 
 
+def test_int8_is_not_measured_without_held_out_items(int8):
+    """It is tried on what it is calibrated with, and the choice is kept without figures."""
+    values = 50 * pictures(4, 3, 21, 18)
+    engine, told = int8(Calibration({"data": values}, held_out=0))
+    assert engine.report.accuracy is None
+    assert told[0] == "calibrating int8 with 4 items"
+    assert "what int8 costs is not measured: no items are held out" in told
+    assert torch.equal(engine.settings.example["data"], values[:2])
+    again, _ = int8(Calibration({"data": values}, held_out=0))
+    assert (again.report.cached, again.report.accuracy) == (True, None)
+
+
 def test_int8_may_err_much_in_a_few_places():
     """The root of the mean square counts, and of detections those that are no guesses."""
     net = classifier()
