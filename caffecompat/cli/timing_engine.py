@@ -34,7 +34,7 @@ def calibrated(net: Net, prototxt: Path, pictures: Path, preparing: Mapping[str,
     record = Preprocessing.from_graph(net.graph, base_dir=prototxt.parent, input_shapes=shapes, **preparing)
     stated = any(spec.message.HasField("transform_param") for spec in net.graph.layers)
     if not stated and preparing["mean"] is None and preparing["scale"] is None:
-        tell("what --calibration names is fed without mean and scale: neither the prototxt nor --mean or --scale say")
+        tell("what --calibration names is fed without mean and scale: the prototxt states none (--mean, --scale do)")
     return Calibration(pictures, record)
 
 
