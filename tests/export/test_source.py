@@ -285,7 +285,7 @@ def hostile_net(names):
 FINE = {
     "super", "super().__init__", "nn.Conv2d", "torch.sigmoid", "load_file", "Path", "len", "torch.randn",
     "INPUTS.values", "enumerate", "torch.from_numpy", "numpy.load", "torch.inference_mode", "load", "print", "tuple",
-    "outputs.items", "main",
+    "outputs.items", "main", "SystemExit",
 }  # fmt: skip
 
 
