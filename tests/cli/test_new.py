@@ -70,8 +70,9 @@ def test_without_test_data(digits, tmp_path):
 
 def test_weights_to_start_from(tmp_path):
     done = new("vgg-d", "-o", tmp_path / "a b")
-    assert shlex.split(done.stdout)[2:] == [str(tmp_path / "a b" / "solver.prototxt"), "--weights", "vgg-a-start.caffemodel"]
-    assert "--weights vgg-a.caffemodel --recipe vgg_start -o vgg-a-start.caffemodel" in done.stderr
+    start = "vgg-a-start.caffemodel"
+    assert shlex.split(done.stdout)[2:] == [str(tmp_path / "a b" / "solver.prototxt"), "--weights", start]
+    assert f"--weights vgg-a.caffemodel --recipe vgg_start -o {start}" in done.stderr
 
 
 @pytest.mark.parametrize(
