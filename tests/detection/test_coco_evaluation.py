@@ -127,5 +127,5 @@ def test_refused(monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(UnsupportedError, match=r"pip install caffecompat\[coco\]"):
+    with pytest.raises(UnsupportedError, match=r"pip install 'caffecompat\[coco\]'"):
         evaluate(found, truth)

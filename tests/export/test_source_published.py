@@ -82,9 +82,9 @@ def test_ssd300(tmp_path):
     ("name", "shape", "lines"),
     [
         ("vgg/VGG_ILSVRC_16_layers_deploy", (1, 3, 224, 224), 119),
-        ("bvlc/bvlc_googlenet__deploy", (1, 3, 224, 224), 140),
+        ("bvlc/bvlc_googlenet__deploy", (1, 3, 224, 224), 145),
         # The smallest picture that it takes.
-        ("dilation/dilation8_pascal_voc_deploy", (1, 3, 380, 380), 119),
+        ("dilation/dilation8_pascal_voc_deploy", (1, 3, 380, 380), 124),
     ],
 )
 def test_large_nets(name, shape, lines, tmp_path):

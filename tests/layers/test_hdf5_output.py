@@ -68,5 +68,5 @@ def test_without_h5py_the_error_says_what_to_install(tmp_path, monkeypatch):
 
     layer = output(tmp_path / "out.h5", (2, 3), (2,))
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(UnsupportedError, match=r"pip install caffecompat\[hdf5\]"):
+    with pytest.raises(UnsupportedError, match=r"pip install 'caffecompat\[hdf5\]'"):
         layer(torch.ones(2, 3), torch.ones(2))
