@@ -23,8 +23,8 @@ class OnnxRuntimeEngine(ProgramEngine):
         options.log_severity_level = 3
         options.intra_op_num_threads = self.settings.threads
         options.inter_op_num_threads = 1
-        # Threads that wait busily would take the cores from what runs between two passes.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Threads that went on waiting busily would take the cores from what runs between two passes.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         with refusals("ONNX Runtime"):
             session = onnxruntime.InferenceSession(
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
