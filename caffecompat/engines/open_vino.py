@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,8 +12,6 @@ from caffecompat.engines.onnx_models import refusals, trunk_model
 from caffecompat.engines.programs import Program, ProgramEngine
 from caffecompat.export.openvino.runtime import load_openvino
 from caffecompat.net import Net
-
-Array = np.ndarray[Any, Any]
 
 
 class OpenVinoEngine(ProgramEngine):

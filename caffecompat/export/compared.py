@@ -38,11 +38,7 @@ def export_onnx(
     options = OnnxOptions(asked.opset or OPSET, asked.half, asked.verify, asked.dynamic_batch, asked.dynamic_size)
     exported = export_onnx(net, path, options, metadata)
     if asked.verify and exported.comparisons is None:
-        warnings.warn(
-            f"{path}: not verified: onnxruntime is not installed (pip install 'caffecompat[onnx]')",
-            CaffeCompatWarning,
-            stacklevel=3,
-        )
+        _warn_unverified(path, "onnxruntime", "'caffecompat[onnx]'")
     return _told(exported, "ONNX Runtime", tell)
 
 
@@ -65,11 +61,7 @@ def export_source(
 
     exported = export_source(net, path, metadata, verify=asked.verify)
     if asked.verify and exported.comparisons is None:
-        warnings.warn(
-            f"{path}: not verified: safetensors is not installed (pip install safetensors)",
-            CaffeCompatWarning,
-            stacklevel=3,
-        )
+        _warn_unverified(path, "safetensors", "safetensors")
     return _told(exported, "PyTorch, without this package,", tell)
 
 
@@ -92,6 +84,12 @@ def _needs_onnx(what: str, extra: str) -> None:
         raise UnsupportedError(
             f"{what} needs the package onnx, which is not installed", hint=f"pip install 'caffecompat[{extra}]'"
         ) from error
+
+
+def _warn_unverified(path: Path, missing: str, install: str) -> None:
+    warnings.warn(
+        f"{path}: not verified: {missing} is not installed (pip install {install})", CaffeCompatWarning, stacklevel=4
+    )
 
 
 def _told(exported: Exported, program: str, tell: Tell | None) -> tuple[list[Path], bool]:

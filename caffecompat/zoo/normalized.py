@@ -52,9 +52,9 @@ def conv_bn(
     return conv
 
 
-def batch_norm(net: NetSpec, bottom: str, name: str) -> str:
-    """BatchNorm and Scale that leave their bottom as it is; the name of the top."""
-    net[f"{name}_bn"] = L.BatchNorm(net[bottom], param=rates((0, 0), (0, 0), (0, 0)), **STATISTICS)
+def batch_norm(net: NetSpec, bottom: str, name: str, *, in_place: bool = False) -> str:
+    """BatchNorm and Scale, which leave their bottom as it is unless in place; the name of the BatchNorm's top."""
+    net[f"{name}_bn"] = L.BatchNorm(net[bottom], in_place=in_place, param=rates((0, 0), (0, 0), (0, 0)), **STATISTICS)
     net[f"{name}_scale"] = L.Scale(
         net[f"{name}_bn"],
         in_place=True,
@@ -68,15 +68,7 @@ def batch_norm(net: NetSpec, bottom: str, name: str) -> str:
 
 def normalized(net: NetSpec, bottom: str, name: str) -> str:
     """BatchNorm, Scale and ReLU in place, named as those behind a convolution; the name of the top."""
-    net[f"{name}_bn"] = L.BatchNorm(net[bottom], in_place=True, param=rates((0, 0), (0, 0), (0, 0)), **STATISTICS)
-    net[f"{name}_scale"] = L.Scale(
-        net[f"{name}_bn"],
-        in_place=True,
-        bias_term=True,
-        param=rates((1, 0), (1, 0)),
-        filler=constant(1),
-        bias_filler=constant(0),
-    )
+    batch_norm(net, bottom, name, in_place=True)
     net[f"{name}_relu"] = L.ReLU(net[f"{name}_scale"], in_place=True)
     return f"{name}_relu"
 
