@@ -28,7 +28,8 @@ class OpenVinoEngine(ProgramEngine):
             "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bfloat16" else "f32",
         }
         with refusals("OpenVINO"):
-            core = load_openvino().Core()
+            openvino = load_openvino()
+            core = openvino.Core()
             compiled = core.compile_model(core.read_model(io.BytesIO(model.SerializeToString())), "CPU", options)
             request = compiled.create_infer_request()
         fed = [value.get_any_name() for value in compiled.inputs]
@@ -36,9 +37,12 @@ class OpenVinoEngine(ProgramEngine):
         lock = threading.Lock()
 
         def program(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-            arrays = {name: inputs[name].float().contiguous().numpy() for name in fed}
+            arrays = [inputs[name].float().contiguous().numpy() for name in fed]
             with refusals("OpenVINO"), lock:
-                request.infer(arrays, share_inputs=True)
+                # Given to `infer`, arrays and results are wrapped and copied once more.
+                for index, array in enumerate(arrays):
+                    request.set_input_tensor(index, openvino.Tensor(array, shared_memory=True))
+                request.infer(share_outputs=True)
                 # Copies, for the next pass overwrites what is there.
                 found = [request.get_output_tensor(index).data.copy() for index in range(len(names))]
             return {name: torch.from_numpy(value) for name, value in zip(names, found, strict=True)}
