@@ -27,13 +27,15 @@ Floats = npt.NDArray[np.float32]
 class _Memory:
     """One half of a blob, its data or its diff: a tensor, and the array that was handed out on it.
 
-    On a GPU the array is a copy: taken when it is asked for, and carried back before the tensor is used again.
+    On a GPU the array is a copy: taken when it is asked for, and carried back before the tensor is used again, unless
+    the tensor was given other values meanwhile.
     """
 
     def __init__(self) -> None:
         self.tensor: Tensor | None = None
         self._view: weakref.ref[Floats] | None = None
         self._host: Tensor | None = None
+        self._copied = 0
 
     def own(self, shape: Shape, device: torch.device) -> Tensor:
         """The tensor, zeros if there was none; what the user wrote into a copy on the host is in it."""
@@ -44,7 +46,7 @@ class _Memory:
 
     def flush(self) -> None:
         """Carry what the user wrote into the copy on the host, if there is one, to the tensor."""
-        if self._host is not None and self.tensor is not None:
+        if self._host is not None and self.tensor is not None and self.tensor._version == self._copied:
             self.tensor.data.copy_(self._host)
         self._host = None
 
@@ -53,9 +55,12 @@ class _Memory:
         held = self._view() if self._view is not None else None
         if held is not None and self._host is None and self.tensor is not None and self.tensor.device.type == "cpu":
             return held
+        if self._host is not None and self.tensor is not None and self.tensor._version == self._copied:
+            copied: Floats = self._host.numpy()
+            return copied
         tensor = self.own(shape, device)
         if tensor.device.type != "cpu":
-            self._host = tensor.detach().to("cpu", torch.float32).contiguous()
+            self._host, self._copied = tensor.detach().to("cpu", torch.float32).contiguous(), tensor._version
             return self._host.numpy()
         if tensor.dtype != torch.float32 or not tensor.is_contiguous():
             tensor = self.tensor = tensor.to(torch.float32).contiguous()

@@ -72,6 +72,8 @@ def device_of(gpu: str | None) -> torch.device:
     """
     import torch
 
+    from caffecompat.net.precision import keep_float32
+
     if gpu is None:
         return torch.device("cpu")
     first = "0" if gpu == "all" else gpu.split(",")[0].strip()
@@ -80,7 +82,9 @@ def device_of(gpu: str | None) -> torch.device:
     count = torch.cuda.device_count()
     if int(first) >= count:
         raise UsageError(f"--gpu {gpu}: {count or 'no'} GPUs are here, or this build of torch does not use them")
-    return torch.device("cuda", int(first))
+    device = torch.device("cuda", int(first))
+    keep_float32(device)
+    return device
 
 
 def open_reading_net(

@@ -76,10 +76,11 @@ def _gpu(context: click.Context, option: click.Parameter, value: str | None) -> 
 )
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "bf16"]),
+    type=click.Choice(["float32", "tf32", "bf16"]),
     default="float32",
     show_default=True,
-    help="bf16: train in bfloat16 where that is faster; parameters, snapshots and tests stay float32.",
+    help="tf32: NVIDIA GPUs round what they multiply to TF32. bf16: train in bfloat16 where that is faster; "
+    "parameters, snapshots and tests stay float32.",
 )
 @click.option(
     "--max-iter", type=click.IntRange(0, MAX_ITER), metavar="N", help="Train up to N, whatever max_iter says."

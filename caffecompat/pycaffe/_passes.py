@@ -11,6 +11,7 @@ from caffecompat import net as core
 from caffecompat.blob import Blob
 from caffecompat.graph.spec import BlobKey
 from caffecompat.layers.data import DummyData
+from caffecompat.net.precision import gpu_precision
 from caffecompat.pycaffe._names import Names
 from caffecompat.pycaffe._needs import needs
 from caffecompat.pycaffe._python_layer import Layer, layer_of
@@ -32,7 +33,7 @@ class Passes(Names):
 
     def __init__(self, net: core.Net) -> None:
         self._net = net
-        self._device = torch.device("cpu")
+        self._device: torch.device | None = None
         self._blob_names: list[str] = []
         self._blobs: list[Blob] = []
         self._numbers: dict[BlobKey, int] = {}
@@ -84,7 +85,7 @@ class Passes(Names):
         """Run the layers `start` to `end`, both included; the loss that they add up to."""
         self._prepare()
         before, after = self._callbacks["before_forward"], self._callbacks["after_forward"]
-        with torch.no_grad():
+        with torch.no_grad(), gpu_precision(device()):
             if not before and not after:
                 self._run(start, end + 1)
             else:
@@ -118,7 +119,8 @@ class Passes(Names):
         for index in range(start, end - 1, -1):
             for call in before:
                 call(index)
-            self._tape.backward(index)
+            with gpu_precision(device()):
+                self._tape.backward(index)
             for call in after:
                 call(index)
 

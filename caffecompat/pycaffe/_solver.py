@@ -68,6 +68,8 @@ class _Taped(base.Solver):
         if self._pass == 0:
             for call in self.started:
                 call()
+        # A script may choose another after it made the solver.
+        self.device = device()
         net = self.taped(self.net)
         last = len(net.layers) - 1
         loss = net._forward(0, last)
@@ -164,6 +166,7 @@ class Solver:
 
     def snapshot(self) -> None:
         """Write the weights and the solver's state."""
+        self.net._prepare()
         self._solver.snapshot()
 
     def restore(self, path: PathLike) -> None:

@@ -10,7 +10,7 @@ from caffecompat.graph.spec import Dialect
 
 OnNan = Literal["stop", "skip"]
 OnZeroLoss = Literal["stop", "continue"]
-Precision = Literal["float32", "bf16"]
+Precision = Literal["float32", "tf32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Options:
         workers: how many threads each data layer loads batches ahead with.
         skip_bad_records: records that cannot be read are passed over and counted.
         exact_resume: keep random state and the readers' positions beside each snapshot, and take them up again.
-        precision: "float32", or "bf16": what bfloat16 does faster is done in it while the net trains (autocast), the
-            parameters stay float32, and tests are in float32.
+        precision: "float32"; "tf32": NVIDIA GPUs round what they multiply to TF32; or "bf16": what bfloat16 does faster
+            is done in it while the net trains (autocast), the parameters stay float32, and tests are in float32.
         visible: every blob is there to be seen (pycaffe): the nets have Caffe's Split layers, values lie in Caffe's
             order, nothing is computed in the place of another blob, and test nets take the parameters when they test.
         on_nan: what to do about a loss that is not finite: "stop", or "skip" the update.

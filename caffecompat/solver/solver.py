@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from caffecompat.formats import read_solver
 from caffecompat.formats.parsed import ParsedSolver
 from caffecompat.formats.weights import Weights
 from caffecompat.net import Net
+from caffecompat.net.precision import gpu_precision
 from caffecompat.solver.building import WeightsLike, build_nets, positive, read_sources
 from caffecompat.solver.debug import DebugInfo
 from caffecompat.solver.devices import autocast, device_of, is_small, threads
@@ -179,7 +181,7 @@ class Solver:
     def _show_last(self) -> None:
         """The last pass and test, by which Caffe shows what came of it."""
         if self._due(self.param.display):
-            with torch.no_grad():
+            with torch.no_grad(), self._precision():
                 loss, _ = self.group.run(self.net)
             smoothed = self.smoothed.add(self.group.mean(float(loss)))
             self.say(f"Iteration {self.iteration}, loss = {number(smoothed)}", "solver.cpp:347")
@@ -202,7 +204,7 @@ class Solver:
         if not self._exact:
             self.smoothed.clear()
         self._exact = False
-        with self.group.together(), threads(single=self._small):
+        with self.group.together(), threads(single=self._small), self._precision():
             while self.iteration < stop:
                 if self._due(self.param.test_interval) and (self.iteration > 0 or self.param.test_initialization):
                     self.test()
@@ -220,6 +222,9 @@ class Solver:
                     self._stopped = True
                     break
         return self.smoothed.value
+
+    def _precision(self) -> AbstractContextManager[None]:
+        return gpu_precision(self.device, tf32=self.options.precision == "tf32")
 
     def _due(self, interval: int) -> bool:
         return interval > 0 and self.iteration % interval == 0
@@ -315,7 +320,8 @@ class Solver:
         tests = []
         for index, net in enumerate(self.test_nets):
             self.say(f"Iteration {self.iteration}, Testing net (#{index})", "solver.cpp:433")
-            test = run_test(self, index, net)
+            with self._precision():
+                test = run_test(self, index, net)
             if test is None:
                 self.say("Test interrupted.", "solver.cpp:409")
                 break

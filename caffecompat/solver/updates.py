@@ -149,12 +149,14 @@ class Update(torch.optim.Optimizer):
         return not self.linear and bool(self.weight_decay * group["decay_mult"])
 
     def _remembered(self, params: Tensors) -> list[Tensors]:
-        """What is remembered of these parameters, zeros at first: a list for each slot."""
+        """What is remembered of these parameters, zeros at first: a list for each slot, on the parameters' device."""
         for tensor in params:
             state = self.state[tensor]
-            for slot in range(self.slots):
-                if str(slot) not in state:
-                    state[str(slot)] = torch.zeros_like(tensor, requires_grad=False)
+            for slot in map(str, range(self.slots)):
+                if slot not in state:
+                    state[slot] = torch.zeros_like(tensor, requires_grad=False)
+                elif state[slot].device != tensor.device:
+                    state[slot] = state[slot].to(tensor.device)
         return [[self.state[tensor][str(slot)] for tensor in params] for slot in range(self.slots)]
 
     # --- what snapshots keep

@@ -69,15 +69,18 @@ def cases() -> list[Case]:
     return found
 
 
-def run(case: Case, memory_format: torch.memory_format = torch.contiguous_format) -> dict[str, Tensor]:
+def run(
+    case: Case, memory_format: torch.memory_format = torch.contiguous_format, device: str = "cpu"
+) -> dict[str, Tensor]:
     """What our net gives for every recorded key, and under `shape/<blob>` the shapes it announced and gave."""
-    inputs = {name: torch.from_numpy(value.copy()) for name, value in case.part("in").items()}
+    inputs = {name: torch.from_numpy(value.copy()).to(device) for name, value in case.part("in").items()}
     inputs = {name: x.to(memory_format=memory_format) if x.dim() == 4 else x for name, x in inputs.items()}
     net = Net(case.graph(), {name: x.shape for name, x in inputs.items()})
     for key, value in case.part("param").items():
         layer, index = key.rsplit("/", 1)
         net.layer(layer).give(int(index), torch.from_numpy(value.copy()))
     net.fill()
+    net.to(device)
     net.keep = "all"
     for name, x in inputs.items():
         x.requires_grad_(f"grad_in/{name}" in case.record)
@@ -92,7 +95,7 @@ def run(case: Case, memory_format: torch.memory_format = torch.contiguous_format
         found |= _gradients(case, net, outputs, inputs)
     for name, key in net.graph.last.items():
         found[f"shape/{name}"] = torch.tensor([net.blob_shapes[key], net.blobs[name].shape])
-    return {key: value.detach() for key, value in found.items()}
+    return {key: value.detach().cpu() for key, value in found.items()}
 
 
 def _gradients(case: Case, net: Net, outputs: dict[str, Tensor], inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -100,7 +103,10 @@ def _gradients(case: Case, net: Net, outputs: dict[str, Tensor], inputs: dict[st
     for key in case.part("grad_param"):
         layer, index = key.rsplit("/", 1)
         leaves[f"grad_param/{key}"] = net.layer(layer).blobs[int(index)]
-    terms = [(net.blobs[name] * torch.from_numpy(value)).sum() for name, value in case.part("topdiff").items()]
+    terms = [
+        (net.blobs[name] * torch.from_numpy(value).to(net.blobs[name].device)).sum()
+        for name, value in case.part("topdiff").items()
+    ]
     if any(any(spec.loss_weights) for spec in net.graph.layers):
         terms.append(net.loss(outputs))
     total = torch.stack(terms).sum() if terms else torch.zeros(())

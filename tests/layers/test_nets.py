@@ -24,7 +24,7 @@ NETS = {
 SLOW = {"dilation7_kitti", "ssd300_voc", "vgg16"}
 
 
-def run(prototxt, blobs):
+def run(prototxt, blobs, device="cpu"):
     """The blobs, of the seeded net on the seeded input."""
     graph = build_graph(read_net(shared_file(f"prototxt/{prototxt}")), "TEST")
     (data,) = graph.inputs
@@ -35,19 +35,19 @@ def run(prototxt, blobs):
             for index, blob in enumerate(layer.blobs):
                 layer.give(index, torch.from_numpy(seeded(layer.spec.name, layer.spec.type, index, tuple(blob.shape))))
     net.fill()
+    net.to(device)
     net.keep = set(blobs)
     with torch.no_grad():
-        net(**{data.name: torch.from_numpy(seeded_input(shape))})
-    return {name: net.blobs[name].numpy() for name in blobs}
+        net(**{data.name: torch.from_numpy(seeded_input(shape)).to(device)})
+    return {name: net.blobs[name].cpu().numpy() for name in blobs}
 
 
-@pytest.mark.filterwarnings("ignore:.*save_output_param is ignored:caffecompat.errors.CaffeCompatWarning")
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NETS])
-def test_as_recorded(name):
+def compare(name, device="cpu"):
+    """Fail if a recorded blob of the net differs."""
     with np.load(REFERENCE / "nets" / f"{name}.npz") as record:
         expected = dict(record)
     blobs = [key[4:] for key in expected if key.startswith("out/")]
-    for blob, ours in run(NETS[name], blobs).items():
+    for blob, ours in run(NETS[name], blobs, device).items():
         theirs = expected[f"out/{blob}"]
         assert list(ours.shape) == expected[f"shape/{blob}"].tolist()
         ours = ours.reshape(-1)[:: max(1, -(-ours.size // 20000))]
@@ -59,6 +59,12 @@ def test_as_recorded(name):
             continue
         tolerance = 1e-5 if blob.startswith("mbox_") else 1e-4
         assert np.abs(ours - theirs).max() <= tolerance * np.abs(theirs).max(), blob
+
+
+@pytest.mark.filterwarnings("ignore:.*save_output_param is ignored:caffecompat.errors.CaffeCompatWarning")
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NETS])
+def test_as_recorded(name):
+    compare(name)
 
 
 def test_every_record_is_compared():

@@ -23,6 +23,7 @@ from caffecompat.data.preprocessing import Floats, Preprocessing
 from caffecompat.errors import CaffeCompatError, FormatError, UsageError
 from caffecompat.formats import paths
 from caffecompat.net import Net
+from caffecompat.net.precision import keep_float32
 
 if TYPE_CHECKING:
     from caffecompat.cli.predict._engine import LateEngine
@@ -237,4 +238,6 @@ def device_named(name: str) -> torch.device:
     here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not here[name]:
         raise UsageError(f"--device {name}: there is none here, or this build of torch does not use it")
-    return torch.device(name)
+    device = torch.device(name)
+    keep_float32(device)
+    return device
