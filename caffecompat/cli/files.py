@@ -1,4 +1,4 @@
-"""Results do not overwrite what they were made from."""
+"""Results do not overwrite what they were made from, and are told of on stderr."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from caffecompat.cli.errors import tell
 from caffecompat.errors import UsageError
 
 
@@ -24,3 +25,12 @@ def keep_inputs(target: Path | None, sources: Iterable[Path | None]) -> None:
     for source in sources:
         if source is not None and source.exists() and os.path.samefile(target, source):
             raise UsageError(f"{target} is an input of this command", hint="write to another file")
+
+
+def tell_written(path: Path) -> None:
+    """Say on stderr that a file was written, and how large it is."""
+    try:
+        size = f" ({path.stat().st_size:,} bytes)" if path.is_file() else ""
+    except OSError:
+        size = ""
+    tell(f"wrote {path}{size}")

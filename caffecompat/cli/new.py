@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from caffecompat.cli.errors import tell
+from caffecompat.cli.files import tell_written
 
 
 @click.command("new")
@@ -63,7 +64,7 @@ def command(
     settings = ask(model, **asked)
     nets = make(model, settings)
     for path in write(model, nets, folder, force):
-        tell(f"wrote {path}")
+        tell_written(path)
     if settings.data is not None and settings.test_data is None and not model.episodic:
         tell("there are no tests: --test-data names what to test on")
     for note in nets.notes:

@@ -24,7 +24,7 @@ def command(logs: tuple[Path, ...], output: Path | None) -> None:
     On the left axis stand the losses of training and testing, on the right the test nets' other outputs, such as
     accuracies, and the learning rate. An axis is logarithmic where its values lie far apart.
     """
-    from caffecompat.cli.files import keep_inputs
+    from caffecompat.cli.files import keep_inputs, tell_written
     from caffecompat.solver.log_reader import read_log
     from caffecompat.solver.plot import plot_logs
 
@@ -32,4 +32,4 @@ def command(logs: tuple[Path, ...], output: Path | None) -> None:
     keep_inputs(target, logs)
     for note in plot_logs([read_log(log) for log in logs], target):
         tell(note)
-    click.echo(f"wrote {target} ({target.stat().st_size:,} bytes)")
+    tell_written(target)

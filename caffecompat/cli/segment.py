@@ -95,3 +95,5 @@ def command(
             else:
                 rows = ({"image": item.name, **share} for item, found in shares for share in found)
             _writers.write_rows(stream, rows, kind, COLUMNS)
+    if folder is not None:
+        folder.tell_written()

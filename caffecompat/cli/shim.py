@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from caffecompat.cli.errors import tell
 from caffecompat.cli.options import dialect_option
 
 
@@ -23,4 +24,4 @@ def command(folder: Path, dialect: str, force: bool) -> None:
     from caffecompat.cli.tools.tree import write_tree
 
     written = write_tree(folder, dialect, force)
-    click.echo(f"wrote {len(written)} files below {folder}")
+    tell(f"wrote {len(written)} files below {folder}")

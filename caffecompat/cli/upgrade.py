@@ -28,13 +28,13 @@ def command(old: Path, new: Path) -> None:
     A prototxt's comments are not kept; fields that Caffe's schema does not know are. Of a weight file only the layers'
     names, types and weights are carried over.
     """
-    from caffecompat.cli.files import keep_inputs
+    from caffecompat.cli.files import keep_inputs, tell_written
 
     keep_inputs(new, [old])
     notes = _upgrade_weights(old, new) if _is_binary(old) else _upgrade_text(old, new)
     for note in notes or ["it is in today's form already"]:
         tell(f"{old}: {note}")
-    click.echo(f"wrote {new} ({new.stat().st_size:,} bytes)")
+    tell_written(new)
 
 
 def _is_binary(path: Path) -> bool:

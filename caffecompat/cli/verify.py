@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caffecompat.cli.errors import tell
+from caffecompat.cli.files import tell_written
 from caffecompat.cli.options import net_argument, net_options, python_option
 
 if TYPE_CHECKING:
@@ -80,9 +81,11 @@ def command(
     if json_file is not None:
         with atomic_write(json_file) as file:
             file.write(as_json(rows, against, tolerance).encode() + b"\n")
+        tell_written(json_file)
     if junit_file is not None:
         with atomic_write(junit_file) as file:
             file.write(as_junit(rows, f"{net.name} against {against}"))
+        tell_written(junit_file)
     compared = sum(row.verdict != "missing" for row in rows)
     if not compared:
         raise UsageError(f"{against} has none of the net's blobs", hint="is it of another net?")

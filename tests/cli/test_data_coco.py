@@ -75,7 +75,8 @@ def test_the_originals_records(coco, tmp_path):
         ("5", 2, "square"),
         ("11", 3, "triangle"),
     ]
-    assert result.stdout == f"wrote {out / 'coco_val2014_lmdb'}: 48 records, 101 boxes\n"
+    assert result.stdout == ""
+    assert result.stderr.endswith(f"wrote {out / 'coco_val2014_lmdb'}: 48 records, 101 boxes\n")
 
 
 def test_a_label_map_by_names(coco, tmp_path):

@@ -30,7 +30,7 @@ def run(*arguments):
     done = CliRunner().invoke(main, ["data", "omniglot", *map(str, arguments)], standalone_mode=False)
     if done.exception is not None:
         raise done.exception
-    return done.stdout
+    return done.stderr
 
 
 def records(folder):

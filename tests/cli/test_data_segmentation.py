@@ -62,7 +62,7 @@ def voc(tmp_path):
 
 def test_voc(voc):
     result = run("voc", voc)
-    assert "test_*.txt: 2 pictures" in result.stdout
+    assert "test_*.txt: 2 pictures" in result.stderr
     pictures, found = made(voc, "train")
     assert pictures == [voc / "VOC2012" / "JPEGImages" / f"2007_{number}.jpg" for number in (1, 2)]
     assert all(np.array_equal(one, labels(number, 21)) for number, one in enumerate(found))

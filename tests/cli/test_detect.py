@@ -86,7 +86,8 @@ def border(picture, box):
 
 def test_pictures_get_the_boxes(reference, tmp_path):
     photo = shared_file("photos/coffee_qr.png")
-    detect(photo, photo, "--draw", tmp_path / "drawn", "--threshold", 0.9)
+    told = detect(photo, photo, "--draw", tmp_path / "drawn", "--threshold", 0.9).stderr
+    assert told.endswith(f"wrote 2 files into {tmp_path / 'drawn'}\n")
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["coffee_qr-2.png", "coffee_qr.png"]
     drawn, original = cv2.imread(str(tmp_path / "drawn" / "coffee_qr.png")), cv2.imread(str(photo))
     assert (border(drawn, reference[2]) == class_colour(reference[0])).all()
@@ -101,10 +102,12 @@ def test_pictures_get_the_boxes(reference, tmp_path):
 
 def test_one_picture_into_a_file(reference, tmp_path):
     photo = shared_file("photos/coffee_qr.png")
-    detect(photo, "--draw", tmp_path / "x.jpg")
+    told = detect(photo, "--draw", tmp_path / "x.jpg", "-o", tmp_path / "x.csv").stderr
+    files = [tmp_path / name for name in ("x.csv", "x.jpg")]
+    assert told.endswith("".join(f"wrote {file} ({file.stat().st_size:,} bytes)\n" for file in files))
     drawn = cv2.imread(str(tmp_path / "x.jpg"))
     assert np.abs(border(drawn, reference[2]).mean(axis=0) - class_colour(reference[0])).max() < 40
-    assert [path.name for path in tmp_path.iterdir()] == ["x.jpg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.csv", "x.jpg"]
     detect(photo, "--draw", f"{tmp_path / 'x.foo'}/")
     assert (tmp_path / "x.foo" / "coffee_qr.png").exists()
 

@@ -33,7 +33,7 @@ def test_net(tmp_path):
     done = upgrade(old, new)
     assert "1 V1 layers became" in done.stderr
     assert "became an Input layer" in done.stderr
-    assert f"wrote {new}" in done.stdout
+    assert f"wrote {new}" in done.stderr
     raw = read_text(new, caffe_pb2.NetParameter)
     assert [layer.type for layer in raw.message.layer] == ["Input", "Convolution"]
     assert not raw.message.layers

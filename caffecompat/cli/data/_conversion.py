@@ -258,6 +258,6 @@ def _by(sizes: tuple[int, int, int] | None) -> str:
 
 
 def made(out: str, outcomes: Sequence[Outcome]) -> str:
-    """What was made, for stdout."""
+    """What was made, for stderr."""
     records = sum(outcome.sizes is not None for outcome in outcomes)
     return f"wrote {out}: {records:,} records, {sum(outcome.boxes for outcome in outcomes):,} boxes"

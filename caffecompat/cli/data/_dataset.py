@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from caffecompat.cli.data._conversion import PATH, Report, Settings, fill, made, making
+from caffecompat.cli.errors import tell
 from caffecompat.errors import UsageError
 
 if TYPE_CHECKING:
@@ -137,4 +138,5 @@ def make_dataset(
         folder.write(layout.text(layout.label_map), classes.text)
         folder.finish()
     report.finish()
-    click.echo("\n".join(lines))
+    for line in lines:
+        tell(line)

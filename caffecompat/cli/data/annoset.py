@@ -10,6 +10,7 @@ import click
 
 from caffecompat.cli.caffe_flags import CaffeCommand
 from caffecompat.cli.data._conversion import PATH, Report, Settings, conversion_options, fill, made, making
+from caffecompat.cli.errors import tell
 from caffecompat.errors import UsageError
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def command(
         outcomes = fill(folder, "", split.entries, make, job, report, settings)
         folder.finish()
     report.finish()
-    click.echo(made(str(out), outcomes))
+    tell(made(str(out), outcomes))
 
 
 def _classes(path: Path | None, check: bool, needed: bool) -> ClassMap:

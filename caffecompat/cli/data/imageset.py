@@ -99,7 +99,7 @@ def command(
     written = len(files) - bad
     if bad:
         tell(f"warning: {bad} of {len(files)} images could not be read and are not in {out}")
-    click.echo(f"wrote {out}: {written:,} records")
+    tell(f"wrote {out}: {written:,} records")
 
 
 class _Job:

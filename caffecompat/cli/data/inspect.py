@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from caffecompat.cli.errors import tell
+from caffecompat.cli.files import tell_written
 from caffecompat.cli.progress import Progress
 from caffecompat.errors import shown
 
@@ -76,7 +76,7 @@ def command(
         about = _about(database, source, count)
     if html is not None:
         page.write(html, _lines(about, survey, names))
-        tell(f"wrote {html}")
+        tell_written(html)
     if as_json:
         click.echo(json.dumps({**about, **survey.as_json()}, indent=1))
     else:

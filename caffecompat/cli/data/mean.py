@@ -8,6 +8,7 @@ import click
 
 from caffecompat.cli.caffe_flags import CaffeCommand
 from caffecompat.cli.errors import tell
+from caffecompat.cli.files import tell_written
 from caffecompat.cli.progress import Progress
 
 PATH = click.Path(path_type=Path)
@@ -44,6 +45,6 @@ def command(database: Path, out: Path | None, backend: str | None, workers: int)
     tell(f"{total.count:,} records of {mean.shape[0]} channels, {mean.shape[1]}x{mean.shape[2]}")
     if out is not None:
         write_mean(out, mean)
-        tell(f"wrote {out}")
+        tell_written(out)
     for channel, value in enumerate(mean.mean(axis=(1, 2))):
         click.echo(f"mean_value channel [{channel}]: {value:.6g}")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from caffecompat.cli.errors import tell
+
 PATH = click.Path(path_type=Path)
 
 
@@ -43,4 +45,4 @@ def command(folder: Path, out: Path, part: str, size: int, no_rotations: bool, s
             for turn, datum in enumerate(datums(path, label, size, rotations)):
                 writer.put(record_key(order[number * rotations + turn], path.name), datum)
             progress.add()
-    click.echo(f"wrote {out}: {len(order):,} records of {len(classes) * rotations:,} classes")
+    tell(f"wrote {out}: {len(order):,} records of {len(classes) * rotations:,} classes")

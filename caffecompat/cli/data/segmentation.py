@@ -76,7 +76,8 @@ def command(
     if report is not None:
         with atomic_write(report) as stream:
             stream.write("".join(f"{_line(fault)}\n" for fault in bad).encode("utf-8", "backslashreplace"))
-    click.echo("\n".join(lines))
+    for line in lines:
+        tell(line)
     if relative:
         click.echo(f'image_dir: "{root}/"  label_dir: "{final}/"')
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from caffecompat.cli.errors import tell
 from caffecompat.cli.options import net_argument, net_options, preprocessing_options, python_option
 from caffecompat.cli.predict._options import size
 from caffecompat.errors import UsageError
@@ -71,4 +72,4 @@ def command(
     target = output or Path(net.with_suffix(".html").name)
     keep_inputs(target, [net, weights, image, options["labels"]])
     written = make(net, target, weights=weights, image=image, priors=priors, at=at, **options)
-    click.echo(f"wrote {target} ({written:,} bytes)")
+    tell(f"wrote {target} ({written:,} bytes)")

@@ -9,7 +9,7 @@ from types import TracebackType
 
 import cv2
 
-from caffecompat.cli.files import keep_inputs
+from caffecompat.cli.files import keep_inputs, tell_written
 from caffecompat.cli.predict._pictures import Folder
 from caffecompat.data.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Item, is_video, write_image
 from caffecompat.data.videos import WRITTEN_SUFFIXES, VideoFile, frame_rate
@@ -21,7 +21,7 @@ VIDEO_SUFFIX = ".mp4"
 
 
 class Drawings:
-    """Writes what it is given with boxes drawn; a context manager, which finishes a video or drops it.
+    """Writes what it is given with boxes drawn; a context manager, which finishes a video or drops it, and tells of it.
 
     Args:
         target: a folder, which is made, or a file; what is there decides, else whether it ends with / or has a suffix.
@@ -36,6 +36,7 @@ class Drawings:
 
     def __init__(self, target: str, inputs: Sequence[Path], every: int = 1) -> None:
         self._every = every
+        self._drawn = False
         self._video: VideoFile | None = None
         # The file and the number of the frame before.
         self._last: tuple[Path, int] | None = None
@@ -69,6 +70,12 @@ class Drawings:
     ) -> None:
         if self._video is not None:
             self._video.__exit__(kind, error, trace)
+        if error is not None:
+            return
+        if self._folder is not None:
+            self._folder.tell_written()
+        elif self._drawn:
+            tell_written(self._file)
 
     def write(self, item: Item, boxes: Sequence[DrawnBox]) -> None:
         """Write a picture, or the next frame of a video, with its boxes.
@@ -78,6 +85,7 @@ class Drawings:
             CaffeCompatError: it cannot be written.
         """
         picture = draw_boxes(item.image, boxes)
+        self._drawn = True
         if item.frame is not None:
             self._video_of(item, item.frame).write(picture)
         elif self._folder is not None:

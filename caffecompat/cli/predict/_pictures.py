@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from caffecompat.cli.errors import tell
 from caffecompat.data.images import Image, Item, write_image
 from caffecompat.data.png import Colour, write_indexed
 from caffecompat.errors import CaffeCompatError, UsageError
@@ -74,3 +75,8 @@ class Folder:
         if path.resolve() in self._inputs:
             raise UsageError(f"{path} is an input of this command", hint="write to another folder")
         return path
+
+    def tell_written(self) -> None:
+        """Say on stderr how many files were written."""
+        count = len(self._used)
+        tell(f"wrote {count} {'file' if count == 1 else 'files'} into {self._path}")

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from caffecompat.cli.files import tell_written
 from caffecompat.errors import UsageError
 from caffecompat.formats import atomic_write
 
@@ -21,13 +22,14 @@ Row = Mapping[str, Any]
 
 @contextmanager
 def output(path: Path | None) -> Iterator[IO[bytes]]:
-    """A binary stream: stdout, or a file that appears at `path` when all is written."""
+    """A binary stream: stdout, or a file that appears at `path` when all is written, and then is told of on stderr."""
     if path is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     else:
         with atomic_write(path) as file:
             yield file
+        tell_written(path)
 
 
 def choose_format(given: str | None, path: Path | None, known: Mapping[str, Sequence[str]]) -> str:
