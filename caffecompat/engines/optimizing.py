@@ -15,16 +15,15 @@ from caffecompat.engines.base import Engine, Settings
 from caffecompat.engines.calibrating import Calibration
 from caffecompat.engines.choosing import choose
 from caffecompat.engines.measuring import measure
-from caffecompat.engines.registry import Precision, check_precision, engine_row
+from caffecompat.engines.registry import AUTO, Precision, check_precision, engine_row
 from caffecompat.engines.report import Report
 from caffecompat.errors import UsageError, did_you_mean, quoted
 from caffecompat.export.fusing import for_inference
 from caffecompat.export.sampling import random_tensors
-from caffecompat.export.settling import settled
+from caffecompat.export.settling import place_of, settled
 from caffecompat.net import Net
 
 _log = logging.getLogger(__name__)
-AUTO = "auto"
 _Array = Tensor | np.ndarray[Any, Any]
 Example = _Array | Mapping[str, _Array]
 _BY_NAME = 'example={"data": tensor}'
@@ -65,8 +64,8 @@ def optimize(
         `engine.report.accuracy` what int8 costs, if it was measured.
 
     Raises:
-        UsageError: there is no such engine, precision or input, `net` is none, it is in training, or int8 has no
-            calibration.
+        UsageError: there is no such engine, precision or input, `net` is none, it is in training or not on the CPU, or
+            int8 has no calibration.
         UnsupportedError: the engine is not installed, a layer has no form there (the error names it), or no engine
             holds the tolerance.
         CaffeCompatError: the net cannot compute the example.
@@ -75,6 +74,9 @@ def optimize(
         raise UsageError(f"expected a Net from caffecompat.load, got {quoted(net)}", hint="caffecompat.load(PROTOTXT)")
     if net.training:
         raise UsageError("only a net in evaluation can be optimized", hint="call net.eval() first")
+    place = place_of(net)
+    if place.type != "cpu":
+        raise UsageError(f"engines run on the CPU, and the net is on {place}", hint="call net.cpu() first")
     check_precision(precision)
     if threads is not None and threads < 1:
         raise UsageError(f"threads must be at least 1, got {threads}")

@@ -18,7 +18,7 @@ from caffecompat.export.caffe import export_caffemodel, export_hdf5, export_prot
 from caffecompat.export.compared import COMPARED, Asked
 from caffecompat.export.pt import export_pt
 from caffecompat.export.safetensors import export_safetensors
-from caffecompat.export.settling import settled
+from caffecompat.export.settling import on_cpu, settled
 from caffecompat.export.suffixes import OPTIONS, check_target
 from caffecompat.formats import atomic_write
 from caffecompat.net import Net
@@ -85,7 +85,7 @@ def export(
     path = Path(path)
     defaults = {"dynamic_size": dynamic_size, "opset": opset is not None, "half": half, "verify": not verify}
     suffix = check_target(path, embed_preprocessing, [name for name, changed in defaults.items() if changed])
-    net = settled(net)
+    net = on_cpu(settled(net))
     record = net.preprocessing if preprocessing is None else preprocessing
     metadata = {
         "caffecompat_version": caffecompat.__version__,

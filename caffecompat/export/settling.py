@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+
+import torch
+
 from caffecompat.errors import UsageError, WeightsError, context, quoted
 from caffecompat.export.rebuild import blobs_by_name, rebuild
 from caffecompat.formats.parsed import Parsed
@@ -65,6 +69,16 @@ def settled(net: Net) -> Net:
             raise
     made.preprocessing = net.preprocessing
     return made
+
+
+def place_of(net: Net) -> torch.device:
+    """The device that the net's parameters are on; the CPU if it has none."""
+    return next((blob.device for layer in net.layers for blob in layer.blobs), torch.device("cpu"))
+
+
+def on_cpu(net: Net) -> Net:
+    """The net, or if it is on another device, a copy on the CPU."""
+    return net if place_of(net).type == "cpu" else copy.deepcopy(net).cpu()
 
 
 def _take_biases(layer: Layer) -> None:

@@ -19,11 +19,11 @@ layer { name: "loss" type: "EuclideanLoss" bottom: "b" bottom: "a" top: "loss" }
 """
 
 
-def tiny(prefix, text="", net=TINY, file=None, listeners=(), group=None, **options):
+def tiny(prefix, text="", net=TINY, file=None, listeners=(), group=None, device="cpu", **options):
     """A solver of a net without data: two layers share their weights, one blob has two readers."""
     named = f'snapshot_prefix: "{prefix}"' if prefix is not None else ""
     source = f'net_param {{ {net} }} base_lr: 0.1 lr_policy: "fixed" max_iter: 5 random_seed: 1 {named} {text}'
     parsed = upgrade_solver(parse_text(source, caffe_pb2.SolverParameter))
     if file is not None:
         parsed = replace(parsed, file=str(file))
-    return Solver(parsed, options=Options(device="cpu", **options), listeners=listeners, group=group)
+    return Solver(parsed, options=Options(device=device, **options), listeners=listeners, group=group)
