@@ -14,11 +14,6 @@ from caffecompat.cli.options import net_argument, net_options, preprocessing_opt
 if TYPE_CHECKING:
     from caffecompat.net import Net
 
-_PLAIN = (
-    "the prototxt states neither mean nor scale: the source takes pixels as they are, 0 to 255; say --mean and --scale "
-    "if the net was trained otherwise"
-)
-
 
 @click.command("convert")
 @net_argument
@@ -90,8 +85,8 @@ def command(
     substitution is told. Without weights the parameters come from the net's fillers. An existing output is replaced,
     whole, when the new one is complete; an input never is.
     """  # noqa: D301
-    from caffecompat.cli.files import keep_inputs
-    from caffecompat.cli.opening import open_net
+    from caffecompat.cli.files import keep_inputs, tell_written
+    from caffecompat.cli.opening import open_net, tell_guess
     from caffecompat.export.suffixes import OPTIONS, check_target, is_importable
 
     target = output or Path(_stem(net) + ".pt2")
@@ -115,9 +110,8 @@ def command(
         if made.filled:
             tell(f"the recipe left to their fillers: {', '.join(made.filled)}")
 
-    plain = record.channels != "none" and record.scale == 1 and not record.mean and record.mean_image is None
-    if suffix == ".py" and plain and mean is None and scale is None:
-        tell(_PLAIN)
+    if opened.guessed and (suffix == ".py" or embed_preprocessing):
+        tell_guess()
 
     if fuse:
         from caffecompat.export.fusing import fuse as fused
@@ -144,7 +138,7 @@ def command(
         tell=tell,
     )
     for path in written:
-        click.echo(f"wrote {path} ({path.stat().st_size:,} bytes)")
+        tell_written(path)
     _tell_blobs(made, suffix)
 
 

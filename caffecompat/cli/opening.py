@@ -10,6 +10,7 @@ from typing import Any, cast
 import click
 from click.core import ParameterSource
 
+from caffecompat.cli.errors import tell
 from caffecompat.cli.options import named_shapes
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import GraphError, WeightsError, quoted
@@ -25,6 +26,10 @@ from caffecompat.net.meanings import state_meanings
 
 GivenShapes = Sequence[tuple[str, tuple[int, ...]]]
 
+# What feeds a net that says nothing of where its values come from, and the layers by which a net prepares them itself.
+_FED = frozenset(("Input", "DummyData", "MemoryData"))
+_PREPARING = frozenset(("BN", "BatchNorm", "Bias", "MVN", "Power", "Scale"))
+
 
 @dataclass
 class Opened:
@@ -34,11 +39,13 @@ class Opened:
         net: the net, in `.eval()`.
         preprocessing: what turns a picture into its input; read before data layers were replaced.
         notes: what was substituted, and whose parameters are not the weight file's, in sentences.
+        guessed: nothing says how pixels become values; see `is_guessed`.
     """
 
     net: Net
     preprocessing: Preprocessing
     notes: list[str] = field(default_factory=list)
+    guessed: bool = False
 
 
 def open_net(
@@ -65,7 +72,37 @@ def open_net(
     net = Net(graph)
     built = {key.name: net.blob_shapes[key] for key in net.graph.inputs}
     record = Preprocessing.from_graph(whole, base_dir=prototxt.parent, input_shapes=built, **preparing)
-    return Opened(net.eval(), record, [*notes, *dropped, *replaced, *take_weights(net, source)])
+    notes = [*notes, *dropped, *replaced, *take_weights(net, source)]
+    return Opened(net.eval(), record, notes, is_guessed(whole, record, preparing))
+
+
+def is_guessed(graph: Graph, record: Preprocessing, preparing: Mapping[str, Any]) -> bool:
+    """Whether nothing says how pixels become the values of a net's input, so that they go in as they are.
+
+    A data layer that reads pictures says it, also where it subtracts nothing; and what a net normalizes before all else
+    needs neither mean nor scale.
+
+    Args:
+        graph: the net, before data layers were replaced.
+        record: its preprocessing.
+        preparing: mean and scale, as far as they are given.
+    """
+    if record.channels == "none" or preparing.get("mean") is not None or preparing.get("scale") is not None:
+        return False
+    sources = [spec for spec in graph.layers if spec.row.data and any(key.name == record.input for key in spec.tops)]
+    if any(spec.type not in _FED or spec.message.HasField("transform_param") for spec in sources):
+        return False
+    keys = {key for key in graph.inputs if key.name == record.input}
+    readers = [spec.type for spec in graph.layers if not keys.isdisjoint(spec.bottoms)]
+    return not readers or not _PREPARING.issuperset(readers)
+
+
+def tell_guess() -> None:
+    """Say on stderr that pixels go into a net as they are, for nothing says otherwise; and how to say it."""
+    tell(
+        "the prototxt states neither mean nor scale: pixels are taken as they are, 0 to 255; "
+        "say --mean and --scale if the net was trained otherwise"
+    )
 
 
 def read_graph(

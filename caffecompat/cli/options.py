@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from caffecompat.engines.registry import ENGINES, PRECISIONS
+from caffecompat.engines.registry import AUTO, ENGINES, PRECISIONS, Precision, engine_row
 from caffecompat.errors import UsageError, quoted
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -154,7 +154,7 @@ def engine_options(function: F) -> F:
     options = (
         click.option(
             "--engine",
-            type=click.Choice(["auto", *ENGINES]),
+            type=click.Choice([AUTO, *ENGINES]),
             help="Let this engine run the net; auto: the fastest of those installed, by measuring them once.",
         ),
         click.option(
@@ -175,14 +175,17 @@ def engine_options(function: F) -> F:
     return _decorate(function, options)
 
 
-def check_engine(engine: str | None, precision: str, calibration: Path | None) -> None:
+def check_engine(engine: str | None, precision: Precision, calibration: Path | None) -> None:
     """Whether the values of `engine_options` go together.
 
     Raises:
-        UsageError: a precision without an engine, int8 without a calibration, or a calibration without int8.
+        UsageError: a precision without an engine, or that the engine lacks, int8 without a calibration, or a
+            calibration without int8.
     """
     if engine is None and precision != "float32":
         raise UsageError(f"--precision {precision} goes with --engine", hint="--engine auto takes the fastest")
+    if engine is not None and engine != AUTO:
+        engine_row(engine, precision)
     if precision == "int8" and calibration is None:
         raise UsageError("--precision int8 needs --calibration", hint="--calibration DIR: some dozen typical pictures")
     if precision != "int8" and calibration is not None:

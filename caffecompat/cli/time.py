@@ -74,8 +74,8 @@ def command(
     read; where what they name is not there, and for Input layers, made-up values of the same shapes are taken.
 
     With --engine the whole net is measured in that engine, forward only, on made-up values, and beside it the plain
-    net; losses drop out. --mean, --scale, --channels and --labels say how pictures of --calibration become its input,
-    where the prototxt does not.
+    net, in phase TEST; losses drop out. --mean, --scale, --channels and --labels say how pictures of --calibration
+    become its input, where the prototxt does not.
     """
     from contextlib import closing
 
@@ -151,9 +151,31 @@ def _engine_result(
 
     if device.type != "cpu":
         raise UsageError(f"--engine runs on the CPU, not on {device.type}", hint="leave --gpu out")
+    options = {**options, "phase": _engine_phase(net, options)}
     with closing(open_reading_net(net, weights, device=device, unread=True, **options)) as made:
         pictures = None if calibration is None else calibrated(made, net, calibration, preparing)
         return measured(made, engine, precision, pictures, iterations)
+
+
+def _engine_phase(net: Path, options: dict[str, Any]) -> str:
+    """The phase whose layers an engine runs: TEST, unless the layers make a net in TRAIN only.
+
+    Raises:
+        UsageError: TRAIN is asked for.
+    """
+    from click.core import ParameterSource
+
+    from caffecompat.cli.opening import read_graph
+    from caffecompat.errors import UsageError
+
+    given = click.get_current_context().get_parameter_source("phase") is not ParameterSource.DEFAULT
+    if given and options["phase"] == "TRAIN":
+        raise UsageError("--engine runs a net in phase TEST, not in TRAIN", hint="leave --phase out, or --engine")
+    rules = {name: options[name] for name in ("level", "stages", "dialect", "ignore_fields")}
+    graph, notes = read_graph(net, "TEST", **rules)
+    for note in notes:
+        tell(note)
+    return graph.phase
 
 
 def _engine_text(result: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from caffecompat.cli.errors import tell
+from caffecompat.cli.opening import is_guessed, tell_guess
 from caffecompat.cli.progress import Progress
 from caffecompat.cli.timing import made_up
 from caffecompat.data.preprocessing import Preprocessing
@@ -32,9 +33,8 @@ def calibrated(net: Net, prototxt: Path, pictures: Path, preparing: Mapping[str,
     """
     shapes = {key.name: net.blob_shapes[key] for key in net.graph.inputs}
     record = Preprocessing.from_graph(net.graph, base_dir=prototxt.parent, input_shapes=shapes, **preparing)
-    stated = any(spec.message.HasField("transform_param") for spec in net.graph.layers)
-    if not stated and preparing["mean"] is None and preparing["scale"] is None:
-        tell("what --calibration names is fed without mean and scale: the prototxt states none (--mean, --scale do)")
+    if is_guessed(net.graph, record, preparing):
+        tell_guess()
     return Calibration(pictures, record)
 
 

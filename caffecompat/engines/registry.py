@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Precision = Literal["float32", "bfloat16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+# The name that stands for the fastest of all.
+AUTO = "auto"
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def test_train_val(folder):
     assert "no weights: the parameters came from the net's fillers" in done.stderr
     assert "input  data  1x3x12x12" in done.stdout
     assert "output prob  1x5" in done.stdout
-    assert f"wrote net.caffemodel ({(folder / 'net.caffemodel').stat().st_size:,} bytes)" in done.stdout
+    assert f"wrote net.caffemodel ({(folder / 'net.caffemodel').stat().st_size:,} bytes)" in done.stderr
     record = Preprocessing.from_json((folder / "net.preprocessing.json").read_text())
     assert (record.mean, record.net_size, record.channels) == ((104.0, 117.0, 123.0), (12, 12), "bgr")
 
@@ -89,7 +89,7 @@ def test_every_format_computes_the_same(folder):
 
 def test_default_output_is_a_program(folder):
     done = convert("train_val.prototxt")
-    assert "wrote train_val.pt2" in done.stdout
+    assert "wrote train_val.pt2" in done.stderr
     program = torch.export.load(folder / "train_val.pt2").module()
     assert program(data=torch.zeros(1, 3, 12, 12))["prob"].shape == (1, 5)
 
@@ -187,7 +187,7 @@ def test_onnx(folder):
     torch.manual_seed(1)
     done = convert("train_val.prototxt", "-o", "net.onnx", "--half", "--opset", "18", "--fixed-batch")
     assert "in ONNX Runtime fc differs by " in done.stderr
-    assert "wrote net.onnx" in done.stdout
+    assert "wrote net.onnx" in done.stderr
     assert (
         "fixes the size of its input"
         in convert("train_val.prototxt", "-o", "a.onnx", "--dynamic-size", status=1).stderr
@@ -277,10 +277,12 @@ def test_source_that_cannot_be_imported_is_told(folder, name, told):
 
 
 def test_source_of_unknown_mean_and_scale_is_told(folder):
-    plain = TRAIN_VAL.replace("mean_value: 104 mean_value: 117 mean_value: 123", "")
-    (folder / "plain.prototxt").write_text(plain)
+    plain = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 9 dim: 9 } } }'
+    ip = 'layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 2 } }'
+    (folder / "plain.prototxt").write_text(plain + ip)
     words = "states neither mean nor scale"
     assert words in convert("plain.prototxt", "-o", "one.py", "--no-verify").stderr
     for asked in (("plain.prototxt", "--scale", 1), ("plain.prototxt", "--mean", "1,2,3"), ("train_val.prototxt",)):
         assert words not in convert(*asked, "-o", "other.py", "--no-verify").stderr
+    assert words in convert("plain.prototxt", "-o", "other.pt2", "--embed-preprocessing").stderr
     assert words not in convert("plain.prototxt", "-o", "net.caffemodel").stderr

@@ -49,6 +49,10 @@ def test_wrong_usage(files):
     assert "goes with --engine" in run(files, "--precision", "bfloat16", code=2).stderr
     told = run(files, "--engine", "opencv", "--precision", "bfloat16", code=2).stderr
     assert "opencv does not compute in bfloat16" in told
+    # Before it asks for pictures that would not help.
+    told = run(files, "--engine", "compile", "--precision", "int8", code=2).stderr
+    assert "compile does not compute in int8" in told
+    assert "--calibration" not in told
     assert "'c1' is none" in run(files, "--engine", "torch", "--blob", "c1", code=2).stderr
 
 
@@ -64,6 +68,7 @@ def test_int8(files, tmp_path):
     call(*command, tmp_path / "plain.npz")
     int8 = ("--engine", "onnxruntime", "--precision", "int8")
     told = call(*command, tmp_path / "int8.npz", *int8, "--calibration", pictures).stderr
+    assert "mean" not in told
     assert "int8 beside float32, on 2 items that took no part in calibration:\n  same top-1 100.00%, " in told
     assert "largest difference 0.0" in told
     with np.load(tmp_path / "plain.npz") as plain, np.load(tmp_path / "int8.npz") as made:

@@ -204,3 +204,19 @@ def test_wrong_usage(tmp_path):
     assert call("time", net, "--iterations", 0, code=2)
     assert "Sleeper" in call("time", net, code=1).stderr
     assert "input of this command" in call("time", net, "--json", net, code=2).stderr
+
+
+def test_an_engine_runs_a_net_in_phase_test(tmp_path):
+    """Unless its layers make a net in TRAIN only, as those of SSD's training prototxts do."""
+    net = tmp_path / "net.prototxt"
+    input_ = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 4 dim: 4 } } }'
+    pool = 'layer { name: "pool" type: "Pooling" bottom: "data" top: "pool" pooling_param { kernel_size: 2 } %s }'
+    power = 'layer { name: "power" type: "Power" bottom: "pool" top: "power" include { phase: TRAIN } }'
+    net.write_text(input_ + pool % "" + power)
+    engine = ("--engine", "torch", "--iterations", 1)
+    told = call("time", net, *engine, "--phase", "TRAIN", code=2).stderr
+    assert "--engine runs a net in phase TEST, not in TRAIN" in told
+    assert "phase TRAIN" not in call("time", net, *engine).stderr
+    net.write_text(input_ + pool % "include { phase: TRAIN }" + power.replace("include { phase: TRAIN }", ""))
+    assert "in phase TRAIN only" in call("time", net, *engine).stderr
+    assert "unknown" in call("time", net, *engine, "--phase", "TEST", code=1).stderr

@@ -11,7 +11,7 @@ from caffecompat.cli import timing_engine
 from tests.cli.records import call
 from tests.engines.engine_nets import CLASSIFIER
 
-NOTE = "is fed without mean and scale"
+NOTE = "the prototxt states neither mean nor scale"
 INT8 = ("--engine", "openvino", "--precision", "int8", "--calibration")
 
 

@@ -14,7 +14,7 @@ import torch
 
 from caffecompat.cli.errors import tell
 from caffecompat.cli.files import keep_inputs
-from caffecompat.cli.opening import GivenShapes, open_net
+from caffecompat.cli.opening import GivenShapes, open_net, tell_guess
 from caffecompat.cli.options import check_engine
 from caffecompat.cli.progress import Progress
 from caffecompat.data.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Item, count_items, find_files, read_items
@@ -81,6 +81,7 @@ def open_session(
     engine: str | None = None,
     precision: Precision = "float32",
     calibration: Path | None = None,
+    pictures: bool = True,
     **rules: Any,
 ) -> Session:
     """A net and its preprocessing from what the command line says; what was substituted is told on stderr.
@@ -101,6 +102,7 @@ def open_session(
         engine: what runs the net; None for the net itself.
         precision: what the engine computes in.
         calibration: for int8, pictures or a database.
+        pictures: pictures are to be passed; it is told if nothing says how they become the input.
         rules: phase, level, stages, dialect and ignore_fields.
 
     Raises:
@@ -116,6 +118,8 @@ def open_session(
     opened = open_net(prototxt, weights, input_shapes, rules, {**preparing, **resizing})
     for note in opened.notes:
         tell(note)
+    if opened.guessed and (pictures or calibration is not None):
+        tell_guess()
     net = opened.net.to(target)
     record = opened.preprocessing
     runner = None if engine is None else _late_engine(net, engine, precision, target, calibration, record)
@@ -151,7 +155,8 @@ def start(
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     files = find_files([*_listed(inputs)], IMAGE_SUFFIXES | VIDEO_SUFFIXES)
     keep_inputs(output, [prototxt, weights, *files])
-    session, pictures = open_session(prototxt, weights, **rest), Pictures(files, batch, every, keep_going)
+    session = open_session(prototxt, weights, pictures=bool(files), **rest)
+    pictures = Pictures(files, batch, every, keep_going)
     if session.engine is not None:
         session.engine.when_made = pictures.progress.restart
     return Started(session, pictures)
