@@ -7,7 +7,7 @@ then the net's own layer is given the other program's bottoms, and must come to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -130,11 +130,15 @@ def compare_passes(
     program: str,
     *,
     allowed: float,
+    by_item: Collection[BlobKey] = (),
 ) -> list[Comparison]:
-    """Compare what a program computed in each pass with the net; see `compare_with`."""
+    """Compare what a program computed in each pass with the net; see `compare_with`.
+
+    Of the blobs in `by_item` each item, along the first axis, is held against its own largest magnitude.
+    """
     worst: dict[str, Comparison] = {}
     for inputs, values in zip(passes, computed, strict=True):
-        for found in _compared(net, inputs, values, allowed):
+        for found in _compared(net, inputs, values, allowed, by_item):
             before = worst.get(found.name)
             if before is None or not found.difference <= before.difference:
                 worst[found.name] = found
@@ -151,9 +155,10 @@ def compare_passes(
 class _Watch:
     """Hooks that compare the bottoms of sensitive layers, and hand them those of the other program."""
 
-    def __init__(self, found: Mapping[BlobKey, Array], allowed: float) -> None:
+    def __init__(self, found: Mapping[BlobKey, Array], allowed: float, by_item: Collection[BlobKey]) -> None:
         self.found = found
         self.allowed = allowed
+        self.by_item = by_item
         self.comparisons: list[Comparison] = []
 
     def before(self, index: int, layer: Layer, bottoms: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -165,7 +170,7 @@ class _Watch:
             if value is None:
                 handed.append(bottom)
                 continue
-            self.comparisons.append(_comparison(key, value, bottom, self.allowed))
+            self.comparisons.append(_comparison(key, value, bottom, self.allowed, by_item=key in self.by_item))
             handed.append(torch.from_numpy(value.astype(np.float32)).to(bottom.dtype))
         return tuple(handed)
 
@@ -176,9 +181,13 @@ class _Watch:
 
 
 def _compared(
-    net: Net, inputs: Mapping[str, Array], found: Mapping[BlobKey, Array], allowed: float
+    net: Net,
+    inputs: Mapping[str, Array],
+    found: Mapping[BlobKey, Array],
+    allowed: float,
+    by_item: Collection[BlobKey],
 ) -> list[Comparison]:
-    hooks = _Watch(found, allowed)
+    hooks = _Watch(found, allowed, by_item)
     env = {key: torch.from_numpy(inputs[key.name]) for key in fed(net)}
     for layer in net.layers:
         if isinstance(layer, Recurrent):
@@ -191,14 +200,24 @@ def _compared(
         *hooks.comparisons,
         *(
             _comparison(
-                key, found[key], env[key], min(allowed, TOLERANCE) if key in handed else allowed, given=key in handed
+                key,
+                found[key],
+                env[key],
+                min(allowed, TOLERANCE) if key in handed else allowed,
+                given=key in handed,
+                by_item=key in by_item,
             )
             for key in outputs
         ),
     ]
 
 
-def _comparison(key: BlobKey, found: Array, ours: Tensor, allowed: float, *, given: bool = False) -> Comparison:
-    wanted = ours.detach().cpu().float()
-    apart = difference(torch.from_numpy(found.astype(np.float32)), wanted)
+def _comparison(
+    key: BlobKey, found: Array, ours: Tensor, allowed: float, *, given: bool = False, by_item: bool = False
+) -> Comparison:
+    wanted, theirs = ours.detach().cpu().float(), torch.from_numpy(found.astype(np.float32))
+    if by_item and wanted.shape == theirs.shape and len(wanted):
+        apart = max(difference(one, other) for one, other in zip(theirs, wanted, strict=True))
+    else:
+        apart = difference(theirs, wanted)
     return Comparison(key.name, tuple(wanted.shape), apart, allowed, given)

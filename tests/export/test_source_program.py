@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 
@@ -122,6 +123,8 @@ def test_a_missing_file_is_one_line(tmp_path):
     assert started(path, gone) == f"there is no such file: {gone}\n"
     parameters.unlink()
     assert started(path) == f"there is no such file: {parameters}\n"
+    with pytest.raises(FileNotFoundError, match=re.escape(str(parameters))):
+        loaded(path).load()
 
 
 def started(path, *arguments):

@@ -9,7 +9,7 @@ from caffecompat.export import export
 from caffecompat.export.source import exporting, registry, verifying
 from caffecompat.layers.neurons import ReLU
 from tests.export.test_pt2 import detector
-from tests.export.test_source import small
+from tests.export.test_source import conv, input_layer, relu, small
 from tests.support import make_net
 
 CHOOSING = """
@@ -49,6 +49,24 @@ def test_a_module_that_is_not_the_net_is_not_written(tmp_path, monkeypatch):
     assert "1e-4" in (tmp_path / "m.py").read_text()
 
 
+@pytest.mark.parametrize(("built", "passed"), [(1, 2), (2, 3), (10, 2)])
+def test_one_pass_of_few_images_proves_any_number(built, passed, tmp_path, monkeypatch):
+    """Code that keeps as many images as the net was built for is found out."""
+    net = make_net(input_layer(built, 3, 6, 6) + conv("conv", "data", 4) + relu("conv"))
+    shapes, run = [], verifying._run_apart
+    monkeypatch.setattr(
+        verifying,
+        "_run_apart",
+        lambda path, values, names: shapes.extend(v.shape for v in values) or run(path, values, names),
+    )
+    registry.writers()
+    kept = f"F.relu({{0}}).reshape({built}, -1, 6, 6)"
+    monkeypatch.setitem(registry._WRITERS, ReLU, lambda layer, at: at.function("relu", kept))
+    with pytest.raises(CaffeCompatError, match="cannot be run|is not the net"):
+        export(net, tmp_path / "m.py")
+    assert shapes == [(passed, 3, 6, 6)]
+
+
 def test_without_what_a_module_needs(tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "can_verify", lambda: False)
     with pytest.warns(CaffeCompatWarning, match="not verified: safetensors is not installed"):
@@ -77,4 +95,4 @@ def test_the_process_knows_nothing_of_this_package(tmp_path, monkeypatch):
 
 def test_a_layer_that_is_not_called_by_name():
     """Where a function is not called once for each layer, what they read is not compared, but the outputs are."""
-    assert verifying._read(make_net(CHOOSING), "0/softmax/", {}) == {}
+    assert verifying._read(make_net(CHOOSING), "softmax/", {}) == {}

@@ -1,8 +1,8 @@
 """Runs a written module on arrays, as its user would: `verifying` starts it as `python -I`.
 
-Arguments: the module's file; an `.npz` with its inputs, called TRIAL/PLACE; the `.npz` to write; and JSON, an object of
+Arguments: the module's file; an `.npz` with its inputs in order; the `.npz` to write; and JSON, an object of
 "threads", how many to use; "folders", where else to import from; "recorded", functions whose arguments are to be kept.
-What is written is called TRIAL/outputs/PLACE and TRIAL/FUNCTION/CALL/PLACE.
+What is written is called outputs/PLACE and FUNCTION/CALL/PLACE.
 """
 
 from __future__ import annotations
@@ -36,19 +36,15 @@ def main(path: str, inputs: str, outputs: str, options: str) -> None:
         owner = next((each for each in (module, torch.nn.functional) if hasattr(each, name)), None)
         if owner is not None:
             setattr(owner, name, _recording(getattr(owner, name), calls[name]))
-    given, found = numpy.load(inputs), {}
-    net = module.load()
-    for trial in sorted({name.partition("/")[0] for name in given.files}, key=int):
-        for kept in calls.values():
-            kept.clear()
-        values = [torch.from_numpy(given[f"{trial}/{place}"]) for place in range(len(module.INPUTS))]
-        with torch.inference_mode():
-            results = net(*values)
-        for place, value in enumerate(results.values() if isinstance(results, dict) else [results]):
-            found[f"{trial}/outputs/{place}"] = value.float().numpy()
-        for name, kept in calls.items():
-            for number, call in enumerate(kept):
-                found.update({f"{trial}/{name}/{number}/{place}": value for place, value in enumerate(call)})
+    given = numpy.load(inputs)
+    values = [torch.from_numpy(given[f"arr_{place}"]) for place in range(len(module.INPUTS))]
+    with torch.inference_mode():
+        results = module.load()(*values)
+    each = results.values() if isinstance(results, dict) else [results]
+    found = {f"outputs/{place}": value.float().numpy() for place, value in enumerate(each)}
+    for name, kept in calls.items():
+        for number, call in enumerate(kept):
+            found.update({f"{name}/{number}/{place}": value for place, value in enumerate(call)})
     numpy.savez(outputs, **found)
 
 

@@ -66,7 +66,7 @@ def export_source(net: Net, path: Path, metadata: Mapping[str, str], *, verify: 
             for part in safetensors_bytes(tensors, {**metadata, "layers": json.dumps(layers)}):
                 weights.write(part)
         if verify and can_verify():
-            comparisons = verify_module(net, written, axes.inputs, list(draft.inputs), list(draft.outputs))
+            comparisons = verify_module(net, written, axes, list(draft.inputs), list(draft.outputs))
     return Exported([path, path.with_suffix(_BESIDE)], axes.batch, comparisons)
 
 

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from caffecompat.errors import CaffeCompatError
+from caffecompat.export.axes import Axes
 from caffecompat.export.sampling import Array
 from caffecompat.export.verifying import HINT, Comparison, compare_passes, drawn
-from caffecompat.graph.spec import BlobKey, Shape
+from caffecompat.graph.spec import BlobKey
 from caffecompat.layers.base import Layer
 from caffecompat.layers.detection import DetectionOutput
 from caffecompat.layers.elementwise import ArgMax
@@ -45,15 +46,13 @@ def can_verify() -> bool:
     return all(find_spec(name) is not None for name in _NEEDED)
 
 
-def verify(
-    net: Net, path: Path, trials: Sequence[Mapping[str, Shape]], inputs: Sequence[str], outputs: Sequence[str]
-) -> list[Comparison]:
-    """Compare a written module with the net on random inputs.
+def verify(net: Net, path: Path, axes: Axes, inputs: Sequence[str], outputs: Sequence[str]) -> list[Comparison]:
+    """Compare a written module with the net, in one pass of random inputs.
 
     Args:
         net: the net, in evaluation.
         path: the module's file, its parameters beside it.
-        trials: shapes of the inputs by name, for each pass.
+        axes: what of it varies.
         inputs: the names of the inputs, in the order that the module takes them.
         outputs: the names of the outputs, in the order that it gives them.
 
@@ -63,24 +62,36 @@ def verify(
     functions = sorted({_FUNCTIONS[type(layer)] for layer in net.layers if type(layer) in _FUNCTIONS})
     keys = {key.name: key for key in net.graph.outputs}
 
-    passes = drawn(net, trials)
-    found = _run_apart(path, [[values[name] for name in inputs] for values in passes], functions)
-    computed = []
-    for number in range(len(passes)):
-        result = {keys[name]: found[f"{number}/outputs/{place}"] for place, name in enumerate(outputs)}
-        for function in functions:
-            result.update(_read(net, f"{number}/{function}/", found))
-        computed.append(result)
-    return compare_passes(net, passes, computed, "a process of its own", allowed=TOLERANCE)
+    values = _values(net, axes)
+    found = _run_apart(path, [values[name] for name in inputs], functions)
+    computed = {keys[name]: found[f"outputs/{place}"] for place, name in enumerate(outputs)}
+    for function in functions:
+        computed.update(_read(net, f"{function}/", found))
+    by_item = {key for key, names in axes.names.items() if names[:1] == ("batch",)}
+    return compare_passes(net, [values], [computed], "a process of its own", allowed=TOLERANCE, by_item=by_item)
 
 
-def _run_apart(path: Path, passes: Sequence[Sequence[Array]], functions: Sequence[str]) -> dict[str, Array]:
+def _values(net: Net, axes: Axes) -> dict[str, Array]:
+    """Random inputs for one pass, by name.
+
+    If the number of images may vary they are few, but not as many as the net was built for. The first is as large as
+    its pictures are, which shows what large values make, the others normal, which shows what those would hide.
+    """
+    built, other = axes.inputs[0], axes.inputs[-1]
+    varying = [name for name in built if axes.batch and built[name] != other[name]]
+    shapes = {
+        name: ((3 if shape[0] == 2 else 2), *shape[1:]) if name in varying else shape for name, shape in built.items()
+    }
+    large, normal = drawn(net, [shapes, shapes])
+    return {**large, **{name: np.concatenate([large[name][:1], normal[name][1:]]) for name in varying}}
+
+
+def _run_apart(path: Path, values: Sequence[Array], functions: Sequence[str]) -> dict[str, Array]:
     """What `_runner` writes."""
     options = {"threads": torch.get_num_threads(), "folders": _folders(), "recorded": functions}
     with tempfile.TemporaryDirectory() as folder:
         files = [str(Path(folder) / name) for name in ("inputs.npz", "outputs.npz")]
-        given = {f"{number}/{place}": value for number, one in enumerate(passes) for place, value in enumerate(one)}
-        np.savez(files[0], **given)  # type: ignore[arg-type]
+        np.savez(files[0], *values)
         runner = str(Path(__file__).with_name("_runner.py"))
         command = [sys.executable, "-I", runner, str(path.resolve()), *files, json.dumps(options)]
         done = subprocess.run(
@@ -105,10 +116,10 @@ def _read(net: Net, prefix: str, found: Mapping[str, Array]) -> dict[BlobKey, Ar
 
     Args:
         net: the net.
-        prefix: what the names of its arguments begin with: PASS/FUNCTION/.
+        prefix: what the names of its arguments begin with: FUNCTION/.
         found: all that `_runner` wrote.
     """
-    layers = [layer for layer in net.layers if _FUNCTIONS.get(type(layer)) == prefix.split("/")[1]]
+    layers = [layer for layer in net.layers if _FUNCTIONS.get(type(layer)) == prefix.rstrip("/")]
     calls = {name.removeprefix(prefix).partition("/")[0] for name in found if name.startswith(prefix)}
     if len(calls) != len(layers):
         return {}
