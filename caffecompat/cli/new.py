@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from caffecompat.cli.errors import tell
 from caffecompat.cli.files import tell_written
+from caffecompat.errors import quoted
+
+if TYPE_CHECKING:
+    from caffecompat.zoo.model import Nets
 
 
 @click.command("new")
@@ -63,6 +67,7 @@ def command(
         raise click.UsageError("no -o DIR: give the folder to write to")
     settings = ask(model, **asked)
     nets = make(model, settings)
+    _tell_means(nets)
     for path in write(model, nets, folder, force):
         tell_written(path)
     if settings.data is not None and settings.test_data is None and not model.episodic:
@@ -73,6 +78,21 @@ def command(
     if nets.weights is not None:
         words += ["--weights", nets.weights]
     click.echo(shlex.join(words))
+
+
+def _tell_means(nets: Nets) -> None:
+    """Say which mean images the nets subtract that are not there, and what makes them."""
+    layers = [layer for net in nets.nets.values() for layer in net.layer if layer.transform_param.mean_file]
+    sources = {layer.transform_param.mean_file: layer.data_param.source for layer in reversed(layers)}
+    for mean, source in sources.items():
+        path = Path(mean)
+        if path.is_file():
+            continue
+        folder = [] if path.parent.is_dir() else ["mkdir", "-p", str(path.parent), "&&"]
+        words = [*folder, "caffecompat", "data", "mean", source, mean]
+        line = " ".join(word if word == "&&" else shlex.quote(word) for word in words)
+        tell(f"note: the mean image {quoted(mean)} is subtracted, and is not there; make it, or name one with --mean:")
+        tell(f"  {line}")
 
 
 def _list(as_json: bool) -> None:

@@ -148,12 +148,14 @@ def _larger(net: Net, built: Mapping[str, Shape]) -> dict[str, Shape]:
     try:
         shapes_for(net, inputs)
     except CaffeCompatError as error:
+        product = any(spec.name == error.layer and spec.type == "InnerProduct" for spec in net.graph.layers)
+        way = "--recipe fc_to_conv makes convolutions of InnerProduct layers; or " if product else ""
         raise UnsupportedError(
             f"the net fixes the size of its input: {error.message}",
             file=error.file,
             line=error.line,
             layer=error.layer,
-            hint="fix the size: dynamic_size=False, or no --dynamic-size",
+            hint=f"{way}fix the size: dynamic_size=False, or no --dynamic-size",
         ) from error
     return inputs
 

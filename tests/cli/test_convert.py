@@ -188,11 +188,12 @@ def test_onnx(folder):
     done = convert("train_val.prototxt", "-o", "net.onnx", "--half", "--opset", "18", "--fixed-batch")
     assert "in ONNX Runtime fc differs by " in done.stderr
     assert "wrote net.onnx" in done.stderr
-    assert (
-        "fixes the size of its input"
-        in convert("train_val.prototxt", "-o", "a.onnx", "--dynamic-size", status=1).stderr
-    )
+    told = convert("train_val.prototxt", "-o", "a.onnx", "--dynamic-size", status=1).stderr
+    assert "fixes the size of its input" in told
+    assert "--recipe fc_to_conv" in told
     assert not (folder / "a.onnx").exists()
+    convert("train_val.prototxt", "-o", "a.onnx", "--dynamic-size", "--recipe", "fc_to_conv", "--no-verify")
+    assert (folder / "a.onnx").exists()
     assert "opset must be 17 to" in convert("train_val.prototxt", "-o", "a.onnx", "--opset", "9", status=2).stderr
     message = convert("not_even_read.prototxt", "-o", "a.pt", "--half", status=2).stderr
     assert "half can be chosen for .onnx and .xml only, not for .pt" in message

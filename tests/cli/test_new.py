@@ -64,6 +64,21 @@ def test_the_command_trains(digits, tmp_path):
     assert "accuracy = 1\n" in tested.stdout
 
 
+def test_a_mean_image_that_is_not_there(digits, tmp_path, monkeypatch):
+    """The first that is told is what makes it, and that does, so that it is not told again."""
+    monkeypatch.chdir(tmp_path)
+    asked = ("cifar10-full", "-o", "net", "--data", digits / "train", "--force")
+    first, second, *_ = new(*asked).stderr.splitlines()
+    mean = "examples/cifar10/mean.binaryproto"
+    assert f"'{mean}' is subtracted, and is not there" in first
+    assert second == f"  mkdir -p examples/cifar10 && caffecompat data mean {digits / 'train'} {mean}"
+    assert new(*asked, "--mean", "a b").stderr.splitlines()[1] == f"  caffecompat data mean {digits / 'train'} 'a b'"
+    (tmp_path / mean).parent.mkdir(parents=True)
+    made = CliRunner().invoke(main, shlex.split(second)[5:])
+    assert made.exit_code == 0, made.output
+    assert "mean" not in new(*asked).stderr
+
+
 def test_without_test_data(digits, tmp_path):
     assert "there are no tests" in new("lenet", "-o", tmp_path / "n", "--data", digits / "train").stderr
 
