@@ -1,6 +1,7 @@
 """Inference: ms a picture of every engine of ours beside OpenCV, ONNX Runtime, OpenVINO and plain PyTorch.
 
     python benchmarks/inference.py [--nets SSD300 VGG-16] [--rounds 7] [--threads 2] [--json FILE]
+    python benchmarks/inference.py --nets SSD300 --weights FILE --example FILE
 
 Nets: SSD300, VGG-16, GoogLeNet, dilation8's front end on a tile (`--tile`; of 500x500, its authors' crop for training)
 and MTCNN's R-Net in batches of 64. Peers:
@@ -14,8 +15,9 @@ All go from the picture in memory to the outputs; SSD300's are the rows of detec
 DetectionOutput; hand-written nets end with decoded boxes and scores, behind which NumPy and `cv2.dnn.NMSBoxes` do the
 rest. Each program is a process of its own, and all but one wait at any time. Before it is timed, a program's outputs
 are compared with the plain Net's: float32 to 1e-4 of the largest magnitude, bfloat16 with boxes within 2 pixels and
-scores within 0.02. bfloat16 is measured where the processor has it. Times are medians over the rounds, ratios medians
-of the rounds' ratios.
+scores within 0.02. bfloat16 is measured where the processor has it; a program whose outputs are not the same in it is
+timed, and does not count. With `--weights`, of one net, and `--example` the net has trained weights and sees a real
+picture (trained_ssd.py makes them). Times are medians over the rounds, ratios medians of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -52,26 +55,26 @@ Row = dict[str, Any]
 
 
 def started(program: Program, job: Mapping[str, Any], expected: Mapping[str, Any]) -> tuple[Row, Worker | None]:
-    """A program's row of the table without its times, and its process, which is None if it is not to be timed."""
+    """A program's row of the table without its times, and its process, which is None if it cannot be timed."""
     row: Row = {"program": program.title, "precision": program.precision, "ours": program.ours}
     worker = Worker(program, job)
-    fault = worker.fault
-    if not fault:
+    row["fault"], row["same"] = worker.fault, False
+    if not worker.fault:
         found = worker.outputs(Path(str(job["example"])).with_name("outputs.npz"))
         if program.precision == "float32":
             row["difference"] = difference(expected, found)
-            fault = "" if row["difference"] <= TOLERANCE else f"differs by {row['difference']:.1e}"
+            row["same"] = row["difference"] <= TOLERANCE
         else:
-            fault = same_in_bfloat16(expected, found)
-    if fault:
+            row["fault"] = same_in_bfloat16(expected, found)
+            row["same"] = not row["fault"]
+    if worker.fault:
         worker.close()
-    row["fault"] = fault
-    return row, None if fault else worker
+    return row, None if worker.fault else worker
 
 
 def measure(name: str, case: Case, arguments: argparse.Namespace, folder: Path) -> list[Row]:
     """The rows of one net."""
-    job, expected = make_files(name, case, arguments.shared, folder)
+    job, expected = make_files(name, case, arguments.shared, folder, arguments.example)
     job["threads"] = arguments.threads
     rows: list[Row] = []
     workers: list[Worker] = []
@@ -106,7 +109,7 @@ def fastest(rows: Sequence[Row], *, ours: bool, precision: str, only: str = "") 
     chosen = [
         row
         for row in rows
-        if row["ours"] == ours and row["precision"] == precision and "ms" in row and row["program"].startswith(only)
+        if row["ours"] == ours and row["precision"] == precision and row["same"] and row["program"].startswith(only)
     ]
     return min(chosen, key=lambda row: row["ms"], default=None)
 
@@ -153,16 +156,22 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--tile", type=int, help="side of dilation8's tile; the published net has 900")
     parser.add_argument("--programs", nargs="+", help="only those whose names begin so")
+    parser.add_argument("--weights", type=Path, help="a caffemodel of the one net of --nets")
+    parser.add_argument("--example", type=Path, help="what that net sees, as .npy")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--shared", type=Path, default=SHARED, help="the folder of published nets and models")
     parser.add_argument(
         "--peers-python", type=Path, default=ROOT / ".venv-peers/bin/python", help="a Python that has requirements.txt"
     )
     arguments = parser.parse_args()
+    if (arguments.weights or arguments.example) and len(arguments.nets) != 1:
+        parser.error("--weights and --example are those of one net: name it with --nets")
     found = {}
     print(f"ms a picture, {arguments.threads} threads, medians of {arguments.rounds} interleaved rounds", flush=True)
     for name in arguments.nets:
         case = cases(arguments.tile)[name]
+        if arguments.weights:
+            case = replace(case, weights=str(arguments.weights.resolve()))
         with tempfile.TemporaryDirectory() as folder:
             found[name] = measure(name, case, arguments, Path(folder))
         show(name, case, found[name])

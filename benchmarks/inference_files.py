@@ -95,14 +95,16 @@ def export_onnx(model: nn.Module, example: Tensor, path: Path, names: list[str])
         )
 
 
-def make_files(name: str, case: Case, shared: Path, folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The files of a net in `folder`.
+def make_files(
+    name: str, case: Case, shared: Path, folder: Path, given: Path | None = None
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The files of a net in `folder`; it sees the array of `given`, or noise.
 
     Returns:
         What every program's job says of the net, and its outputs by blob name, of the plain Net.
     """
     prototxt, weights = folder / "deploy.prototxt", folder / "net.caffemodel"
-    state, onnx, given = folder / "peer.safetensors", folder / "peer.onnx", folder / "example.npy"
+    state, onnx, seen = folder / "peer.safetensors", folder / "peer.onnx", folder / "example.npy"
     write_prototxt(case, shared / case.prototxt, prototxt)
     if case.weights:
         weights = shared / case.weights
@@ -112,7 +114,9 @@ def make_files(name: str, case: Case, shared: Path, folder: Path) -> tuple[dict[
         draw(net)
         export(net, weights)
     example = torch.randn(case.batch, *case.shape, generator=torch.Generator().manual_seed(2))
-    np.save(given, example.numpy())
+    if given is not None:
+        example = torch.from_numpy(np.load(given)).float()
+    np.save(seen, example.numpy())
     write_peer(case, (blob for layer in net.layers for blob in layer.blobs), example, state, onnx)
     with torch.inference_mode():
         expected = {blob: value.numpy() for blob, value in net(data=example).items()}
@@ -122,7 +126,7 @@ def make_files(name: str, case: Case, shared: Path, folder: Path) -> tuple[dict[
         "weights": str(weights),
         "state": str(state),
         "onnx": str(onnx),
-        "example": str(given),
+        "example": str(seen),
         "outputs": list(case.outputs),
         "detects": case.detects,
     }

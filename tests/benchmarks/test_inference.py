@@ -52,7 +52,13 @@ def test_engines_and_peers_are_compared_and_timed(benchmarks, tmp_path, capsys):
     case = Case("net.prototxt", ("last",), model, (3, 8, 8), batch=2)
     programs = ["ours: torch", "ours: openvino", "openvino", "onnxruntime"]
     arguments = Namespace(
-        shared=tmp_path, threads=1, peers_python=Path(sys.executable), programs=programs, rounds=1, json=None
+        shared=tmp_path,
+        example=None,
+        threads=1,
+        peers_python=Path(sys.executable),
+        programs=programs,
+        rounds=1,
+        json=None,
     )
     (tmp_path / "files").mkdir()
     rows = inference.measure("tiny", case, arguments, tmp_path / "files")
