@@ -158,7 +158,7 @@ class Plain(nn.Module):
             best, match = overlap.max(2)
             own = overlap.argmax(1)
             best.scatter_(1, own, 2.0)
-            match.scatter_(1, own, torch.arange(truth.shape[1]).expand_as(own))
+            match.scatter_(1, own, torch.arange(truth.shape[1], device=truth.device).expand_as(own))
             positive = best > 0.5
             target = torch.where(positive, labels.gather(1, match), 0)
             losses = functional.cross_entropy(conf.transpose(1, 2), target, reduction="none")

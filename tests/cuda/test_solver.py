@@ -132,7 +132,7 @@ def test_rep_optimizer(rule, tmp_path):
         # What the net reads is drawn anew on each device.
         torch.manual_seed(1)
         blobs = {
-            name: 0.1 * torch.randn(solver.net.blob_shapes[solver.net.graph.last[name]]) for name in ("data", "target")
+            name: 0.02 * torch.randn(solver.net.blob_shapes[solver.net.graph.last[name]]) for name in ("data", "target")
         }
         solver.group.run = lambda net, blobs=blobs, device=device: fed(net, blobs, device)
         solver.step(4)
