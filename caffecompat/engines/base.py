@@ -30,6 +30,7 @@ class Settings:
         example: the inputs it is made and measured for, by blob name.
         threads: how many threads it uses.
         calibration: what ranges of values are taken from, for "int8".
+        cache: whether these ranges are kept on disk, and taken from there.
         made: what was made of the net with the calibration, for all engines that are tried: see `quantizing`.
     """
 
@@ -37,6 +38,7 @@ class Settings:
     example: Mapping[str, Tensor]
     threads: int
     calibration: Calibration | None = None
+    cache: bool = False
     made: dict[object, Any] = field(default_factory=dict, compare=False)
 
     @property

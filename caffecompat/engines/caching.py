@@ -1,4 +1,4 @@
-"""What "auto" chose, kept on disk: one small file for each net, example and set of versions.
+"""What "auto" chose, and other findings, kept on disk: one small file for each net, example and set of versions.
 
 They lie in the folder that CAFFECOMPAT_CACHE names; else in caffecompat/engines of the user's folder for such files.
 """
@@ -13,6 +13,7 @@ import sys
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,13 +27,13 @@ from caffecompat.net import Net
 from caffecompat.net.saving import net_blobs, net_message
 
 _PACKAGES = ("caffecompat", "torch", "onnxruntime", "openvino", "opencv-python-headless", "opencv-python")
-# Files of ours have some hundred bytes.
-_MAX_BYTES = 1 << 16
+# A choice has some hundred bytes, ranges some ten thousand.
+_MAX_BYTES = 1 << 22
 _log = logging.getLogger(__name__)
 
 
 def folder() -> Path:
-    """Where choices are kept."""
+    """Where all is kept."""
     given = os.environ.get("CAFFECOMPAT_CACHE")
     if given:
         return Path(given)
@@ -76,10 +77,7 @@ def key_of(net: Net, settings: Settings) -> str:
 def recall(key: str) -> Report | None:
     """The choice kept under a key; None if there is none, or the file is not one of ours."""
     with suppress(OSError, ValueError, TypeError, KeyError):
-        path = _path(key)
-        if path.stat().st_size > _MAX_BYTES:
-            return None
-        found = json.loads(path.read_bytes())
+        found = read_kept(key)
         trials = tuple(Trial(**trial) for trial in found["trials"])
         accuracy = None if found["accuracy"] is None else Accuracy(**found["accuracy"])
         report = Report(found["chosen"], found["precision"], found["threads"], trials, cached=True, accuracy=accuracy)
@@ -96,13 +94,31 @@ def keep(key: str, report: Report) -> None:
         "trials": [vars(trial) for trial in report.trials],
         "accuracy": report.accuracy and vars(report.accuracy),
     }
+    write_kept(key, values, "the choice of an engine")
+
+
+def read_kept(key: str) -> Any:
+    """What is kept under a key, as JSON holds it.
+
+    Raises:
+        OSError: there is nothing.
+        ValueError: it is no JSON, or too large to be of ours.
+    """
+    path = _path(key)
+    if path.stat().st_size > _MAX_BYTES:
+        raise ValueError(f"{path} is too large")
+    return json.loads(path.read_bytes())
+
+
+def write_kept(key: str, values: object, what: str) -> None:
+    """Keep values under a key; that they cannot be kept is a warning of the log, which calls them `what`."""
     path = _path(key)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
             file.write(json.dumps(values, indent=1).encode())
     except (OSError, CaffeCompatError) as error:
-        _log.warning("the choice of an engine cannot be kept: %s", error)
+        _log.warning("%s cannot be kept: %s", what, error)
 
 
 def _path(key: str) -> Path:

@@ -55,7 +55,7 @@ def optimize(
         calibration: for "int8", inputs such as will come: a folder or a list of pictures, an LMDB, inputs by name, or
             a `Calibration`. Of most the ranges of values are taken, by the others it is measured what int8 costs.
         threads: how many threads to use; as many as torch does if not given.
-        cache: keep on disk what "auto" chose, and take it from there; see `docs/engines.md`.
+        cache: keep on disk what "auto" chose and the ranges of int8, and take them from there; see `docs/engines.md`.
         tell: is called with a sentence on what is measured and chosen; without it the log of
             "caffecompat.engines" gets them.
 
@@ -88,9 +88,9 @@ def optimize(
     inputs = _example(net, given)
     typical = _calibration(calibration, net, inputs) if precision == "int8" else None
     if typical is not None:
-        tell(f"calibrating int8 with {counted(len(typical.used), 'item')}")
+        tell(f"int8 is calibrated with {counted(len(typical.used), 'item')}")
         inputs = {**next(typical.batches(typical.held_out or typical.used, inputs)).inputs, **given}
-    settings = Settings(precision, inputs, threads or torch.get_num_threads(), typical)
+    settings = Settings(precision, inputs, threads or torch.get_num_threads(), typical, cache)
     if row is None:
         return choose(net, settings, tell, cache=cache)
     made = row.load()(net, settings)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from caffecompat.engines.base import Settings
 from caffecompat.engines.calibrating import Calibration
+from caffecompat.engines.kept_ranges import kept_ranges
 from caffecompat.engines.onnx_models import float_model, refusals
 from caffecompat.engines.ranges import Arrays, Range, find_ranges, session_of
 from caffecompat.net import Net
@@ -43,7 +44,7 @@ def quantized_model(trunk: Net, settings: Settings, *, any_batch: bool) -> Model
     """The trunk with convolutions and matrix products in int8, between QuantizeLinear and DequantizeLinear.
 
     Ranges are taken once, in all the ways of `find_ranges`; those count by which the outputs for some of the same items
-    come nearest to float32's.
+    come nearest to float32's. They are kept on disk: see `kept_ranges`.
 
     Args:
         trunk: the net.
@@ -62,7 +63,9 @@ def quantized_model(trunk: Net, settings: Settings, *, any_batch: bool) -> Model
         nodes = _nodes(proto, trunk)
         with refusals("onnxruntime.quantization"), _quiet():
             if "ranges" not in made:
-                made["ranges"] = _best_ranges(proto, nodes, calibration, settings.example)
+                made["ranges"] = kept_ranges(
+                    trunk, settings, lambda: _best_ranges(proto, nodes, calibration, settings.example)
+                )
             made[key] = _quantized(proto, nodes, made["ranges"])
     model: ModelProto = made[key]
     return model

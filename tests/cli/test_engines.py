@@ -74,7 +74,7 @@ def test_int8(files, tmp_path):
     with np.load(tmp_path / "plain.npz") as plain, np.load(tmp_path / "int8.npz") as made:
         assert 0 < np.abs(made["prob"] - plain["prob"]).max() < 0.05
     told = call(*command, tmp_path / "one.npz", *int8, "--calibration", picture).stderr
-    assert told.startswith("calibrating int8 with 1 item\nmeasuring what int8 costs, on 1 item\n")
+    assert told.startswith("int8 is calibrated with 1 item\nmeasuring what int8 costs, on 1 item\n")
     assert "int8 beside float32, on 1 item that it was calibrated with too:\n" in told
     assert "figures of so few items say little" in told
     other = ("--engine", "opencv", "--precision", "int8", "--calibration", pictures)

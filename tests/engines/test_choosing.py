@@ -195,7 +195,7 @@ def test_int8_is_tried_on_what_it_is_calibrated_with(int8):
     again, told = int8({"data": values})
     assert again.report.cached
     assert again.report.accuracy.values() == report.accuracy.values()
-    assert told == ["calibrating int8 with 18 items", str(again.report)]
+    assert told == ["int8 is calibrated with 18 items", str(again.report)]
     assert not int8({"data": values + 1})[0].report.cached
     assert not int8(Calibration({"data": values}, held_out=3))[0].report.cached
     given = 50 * pictures(1, 3, 21, 18)
@@ -207,7 +207,7 @@ def test_int8_is_not_measured_without_held_out_items(int8):
     values = 50 * pictures(4, 3, 21, 18)
     engine, told = int8(Calibration({"data": values}, held_out=0))
     assert engine.report.accuracy is None
-    assert told[0] == "calibrating int8 with 4 items"
+    assert told[0] == "int8 is calibrated with 4 items"
     assert "what int8 costs is not measured: no items are held out" in told
     assert torch.equal(engine.settings.example["data"], values[:2])
     again, _ = int8(Calibration({"data": values}, held_out=0))
