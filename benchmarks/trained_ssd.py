@@ -58,7 +58,7 @@ def train(folder: Path, database: Path, given: argparse.Namespace) -> Path:
             solver.step(STRIDE)
             seconds = time.perf_counter() - begin
             print(f"{seconds:4.0f} s: iteration {solver.iteration}, loss {solver.smoothed.value:.2f}", flush=True)
-        export(solver.net, given.output / "net.caffemodel")
+        export(solver.net.cpu(), given.output / "net.caffemodel")
     finally:
         solver.close()
     return given.output / "net.caffemodel"

@@ -77,8 +77,12 @@ def place_of(net: Net) -> torch.device:
 
 
 def on_cpu(net: Net) -> Net:
-    """The net, or if it is on another device, a copy on the CPU."""
-    return net if place_of(net).type == "cpu" else copy.deepcopy(net).cpu()
+    """The net, or if it is on another device, a copy on the CPU, which reads no data."""
+    if place_of(net).type == "cpu":
+        return net
+    # Readers hold threads and open databases, which cannot be copied.
+    memo: dict[int, None] = {id(reader): None for reader in net.readers}
+    return copy.deepcopy(net, memo).cpu()
 
 
 def _take_biases(layer: Layer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ import torch
 import caffecompat
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import CaffeCompatError, UsageError
-from caffecompat.export import SUFFIXES, export
+from caffecompat.export import SUFFIXES, export, settling
 from caffecompat.export.suffixes import suffix_of
 from caffecompat.formats import read_net
 from caffecompat.schema import caffe_pb2
+from tests.support import make_net
 
 NET = """
 name: "small"
@@ -186,3 +188,12 @@ def test_source_that_cannot_be_read(net, tmp_path):
     with pytest.raises(CaffeCompatError, match="cannot read"):
         export(net, target, sources=[tmp_path / "gone.caffemodel"])
     assert not target.exists()
+
+
+def test_a_copy_of_a_training_net_does_not_copy_what_reads_its_data(monkeypatch):
+    """Nets on a GPU are copied for their export; threads and open databases cannot be."""
+    net = make_net('layer { name: "data" type: "DummyData" top: "data" dummy_data_param { shape { dim: 1 dim: 2 } } }')
+    net.layers[0].reader = threading.Lock()
+    monkeypatch.setattr(settling, "place_of", lambda net: torch.device("cuda"))
+    assert settling.on_cpu(net).layers[0].reader is None
+    assert net.layers[0].reader is not None
