@@ -52,12 +52,9 @@ class ProgramEngine(Engine):
 
     def run(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """See `Engine.run`."""
-        parts, program = self._built({name: tuple(value.shape) for name, value in inputs.items()})
-        found = {} if program is None else program(inputs)
-        if parts.tail is None:
-            return parts.finish(inputs, found)
         with torch.inference_mode(), _threads(self.settings.threads):
-            return parts.finish(inputs, found)
+            parts, program = self._built({name: tuple(value.shape) for name, value in inputs.items()})
+            return parts.finish(inputs, {} if program is None else program(inputs))
 
     def _built(self, shapes: dict[str, Shape]) -> tuple[Parts, Program | None]:
         # Pictures of the same size in another number share a program, that of the example aside.
