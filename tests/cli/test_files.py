@@ -5,7 +5,7 @@ import shutil
 import pytest
 from click.testing import CliRunner
 
-from caffecompat.cli.files import keep_inputs
+from caffecompat.cli.files import keep_inputs, tell_written
 from caffecompat.cli.main import main
 from caffecompat.errors import UsageError
 from tests.support import shared_file
@@ -19,6 +19,13 @@ def test_an_input_is_not_overwritten_under_any_name(tmp_path):
     for name in ("a", "link"):
         with pytest.raises(UsageError, match="is an input"):
             keep_inputs(tmp_path / name, [None, tmp_path / "a"])
+
+
+def test_what_was_written_is_told_on_stderr(tmp_path, capsys):
+    (tmp_path / "a").write_bytes(b"x" * 1234)
+    tell_written(tmp_path / "a")
+    tell_written(tmp_path)
+    assert capsys.readouterr() == ("", f"wrote {tmp_path / 'a'} (1,234 bytes)\nwrote {tmp_path}\n")
 
 
 def test_commands_do_not_overwrite_their_images(tmp_path):

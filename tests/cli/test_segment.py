@@ -141,6 +141,7 @@ def test_indexed_and_overlaid_pictures(files, weights, picture):
     result = call(files / "net.prototxt", "-w", weights, files / "in", *options, "--format", "jsonl")
     names = sorted(path.name for path in (files / "out").iterdir())
     assert names == ["a.png", "a_overlay.png", "b.png", "b_overlay.png"]
+    assert result.stderr.endswith(f"wrote 4 files into {files / 'out'}\n")
     labels = Segmenter(session(weights, 26, 34), "prob", None, None, 1).label(picture)
     colours = np.array(voc_palette(), np.uint8)[labels]
     assert np.array_equal(cv2.imread(str(files / "out" / "b.png"))[:, :, ::-1], colours)

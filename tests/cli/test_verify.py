@@ -72,6 +72,8 @@ def test_equal(folder):
     result = verify("--against", "reference.npz", "--json", "result.json", "--junit", "result.xml")
     assert result.exit_code == 0, result.output
     assert "4 of 4 blobs compared, all equal" in result.output
+    for name in ("result.json", "result.xml"):
+        assert f"wrote {name} ({(folder / name).stat().st_size:,} bytes)" in result.stderr
     content = json.loads((folder / "result.json").read_text())
     assert content["equal"] is True
     assert [(blob["layer"], blob["blob"]) for blob in content["blobs"]] == [
