@@ -169,9 +169,11 @@ def test_a_published_net_on_the_command_line(tmp_path):
     command = [sys.executable, "-m", "caffecompat", "convert", folder / "det3.prototxt"]
     options = ["-w", folder / "det3.caffemodel", "-o", tmp_path / "det3.pte"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
-    first, runs, *compared = done.stderr.splitlines()
+    first, runs, *compared, program, beside = done.stderr.splitlines()
     assert (first, runs) == ("tracing the net: some seconds", "XNNPACK runs the net in 1 part")
     assert all(line.startswith("in ExecuTorch ") for line in compared)
+    assert program.startswith(f"wrote {tmp_path / 'det3.pte'} (")
+    assert beside.startswith(f"wrote {tmp_path / 'det3.preprocessing.json'} (")
     assert len(compared) == 3
     with np.load(folder / "opencv_ref_det3_astronaut.npz") as record:
         found = run_program(tmp_path / "det3.pte", torch.from_numpy(record["input"]))
