@@ -24,18 +24,54 @@ from caffecompat.layers.base import MAX_AXES, MAX_VALUES, Layer
 Floats = npt.NDArray[np.float32]
 
 
-class _Memory:
-    """One half of a blob, its data or its diff: a tensor, and the array that was handed out on it.
+class _Copy:
+    """The values of a tensor on a GPU as they were handed out, to be carried back before the tensor is used again.
 
-    On a GPU the array is a copy: taken when it is asked for, and carried back before the tensor is used again, unless
-    the tensor was given other values meanwhile.
+    What the tensor is given meanwhile by others (an update, a weight file) goes before what is here.
     """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+        self.values = tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
+        self._version = tensor._version
+
+    @property
+    def counts(self) -> bool:
+        """Whether the tensor has the values that were copied, but for what the user wrote."""
+        return self.tensor._version == self._version
+
+    def carry_back(self) -> None:
+        """Give the tensor what the user wrote."""
+        if self.counts:
+            self.tensor.data.copy_(self.values)
+
+
+# By place and size: blobs that share memory have one copy, as they have one in Caffe.
+_COPIES: weakref.WeakValueDictionary[tuple[int, int], _Copy] = weakref.WeakValueDictionary()
+
+
+def carry_back() -> None:
+    """Carry what users wrote into copies of blobs on a GPU to the blobs."""
+    while _COPIES:
+        _COPIES.popitem()[1].carry_back()
+
+
+def _place(tensor: Tensor) -> tuple[int, int]:
+    return tensor.data_ptr(), tensor.numel()
+
+
+def _is_here(tensor: Tensor) -> bool:
+    """Whether an array can lie on the tensor's memory."""
+    return tensor.device.type == "cpu"
+
+
+class _Memory:
+    """One half of a blob, its data or its diff: a tensor, and the array that was handed out on it, or the copy."""
 
     def __init__(self) -> None:
         self.tensor: Tensor | None = None
         self._view: weakref.ref[Floats] | None = None
-        self._host: Tensor | None = None
-        self._copied = 0
+        self._copy: _Copy | None = None
 
     def own(self, shape: Shape, device: torch.device) -> Tensor:
         """The tensor, zeros if there was none; what the user wrote into a copy on the host is in it."""
@@ -46,22 +82,24 @@ class _Memory:
 
     def flush(self) -> None:
         """Carry what the user wrote into the copy on the host, if there is one, to the tensor."""
-        if self._host is not None and self.tensor is not None and self.tensor._version == self._copied:
-            self.tensor.data.copy_(self._host)
-        self._host = None
+        copied = _COPIES.pop(_place(self.tensor), None) if _COPIES and self.tensor is not None else None
+        if copied is not None:
+            copied.carry_back()
+        self._copy = None
 
     def array(self, shape: Shape, device: torch.device) -> Floats:
         """An array on the memory, float32, in C's order."""
         held = self._view() if self._view is not None else None
-        if held is not None and self._host is None and self.tensor is not None and self.tensor.device.type == "cpu":
+        if held is not None and self.tensor is not None and _is_here(self.tensor):
             return held
-        if self._host is not None and self.tensor is not None and self.tensor._version == self._copied:
-            copied: Floats = self._host.numpy()
-            return copied
-        tensor = self.own(shape, device)
-        if tensor.device.type != "cpu":
-            self._host, self._copied = tensor.detach().to("cpu", torch.float32).contiguous(), tensor._version
-            return self._host.numpy()
+        copied = _COPIES.get(_place(self.tensor)) if self.tensor is not None else None
+        if copied is None or not copied.counts:
+            tensor = self.own(shape, device)
+            copied = None if _is_here(tensor) else _Copy(tensor)
+        if copied is not None:
+            self._copy = _COPIES[_place(copied.tensor)] = copied
+            values: Floats = copied.values.view(shape).numpy()
+            return values
         if tensor.dtype != torch.float32 or not tensor.is_contiguous():
             tensor = self.tensor = tensor.to(torch.float32).contiguous()
         array: Floats = tensor.detach().numpy()
@@ -79,21 +117,21 @@ class _Memory:
                     old.data.copy_(tensor)
                 return old
             self._view = None
-        self._host = None
+        self._copy = None
         self.tensor = tensor
         return tensor
 
     def follow(self, tensor: Tensor) -> None:
         """Be the memory of `tensor` from now on."""
         if self.tensor is None or self.tensor.data_ptr() != tensor.data_ptr():
-            self._view = self._host = None
+            self._view = self._copy = None
             self.tensor = tensor
 
     def reshape(self, shape: Shape) -> None:
         """Another shape: the same memory if it holds as many values, else zeros when it is used."""
         if self.tensor is None or tuple(self.tensor.shape) == shape:
             return
-        self._view = self._host = None
+        self._view = self._copy = None
         self.tensor = self.tensor.contiguous().view(shape) if self.tensor.numel() == prod(shape) else None
 
 
@@ -202,11 +240,6 @@ class Blob:
         """Take the gradient that a pass made; returns as `take`."""
         self._resize(tensor)
         return self._diff.take(tensor)
-
-    def flush(self) -> None:
-        """Carry what the user wrote into copies on the host to the device."""
-        for memory in (self._data, self._diff):
-            memory.flush()
 
     def move(self, device: torch.device) -> None:
         """Put its memory on a device."""

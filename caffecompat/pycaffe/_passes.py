@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 
 from caffecompat import net as core
-from caffecompat.blob import Blob
+from caffecompat.blob import Blob, carry_back
 from caffecompat.graph.spec import BlobKey
 from caffecompat.layers.data import DummyData
 from caffecompat.net.precision import gpu_precision
@@ -132,7 +132,4 @@ class Passes(Names):
             for blob in self._blobs:
                 blob.move(now)
             self._device = now
-        if now.type != "cpu":
-            for layer in self.layers:
-                for parameter in layer.blobs:
-                    parameter.flush()
+        carry_back()

@@ -31,7 +31,7 @@ def tops_and_gradients(case, device):
 
 
 def draws(case):
-    return (case.type == "Dropout" and case.phase == "TRAIN") or "STOCHASTIC" in case.body
+    return case.phase == "TRAIN" and (case.type == "Dropout" or "STOCHASTIC" in case.body)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not draws(case)], ids=str)
@@ -40,7 +40,9 @@ def test_as_on_the_cpu(case, tmp_path, monkeypatch):
     found, expected = tops_and_gradients(case, "cuda"), tops_and_gradients(case, "cpu")
     assert len(found) == len(expected)
     for ours, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours.cpu(), theirs, rtol=1e-9, atol=1e-9, equal_nan=True)
+        # PyTorch's HardSwish for GPUs multiplies by a sixth in float32.
+        tolerance = 1e-7 if case.type == "HardSwish" else 1e-9
+        torch.testing.assert_close(ours.cpu(), theirs, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if draws(case)], ids=str)

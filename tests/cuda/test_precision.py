@@ -13,6 +13,8 @@ from tests.cli.records import call
 from tests.solver.tiny import tiny
 from tests.support import make_net
 
+# Of the largest value: sums of 1,296 terms in float32 were 4e-6 away; TF32 rounds each term by up to 5e-4.
+EXACT = 1e-5
 INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 4 dim: 64 dim: 20 dim: 20 } } }\n'
 NET = """
 layer { name: "data" type: "DummyData" top: "data" dummy_data_param { shape { dim: 4 dim: 64 dim: 20 dim: 20 }
@@ -39,13 +41,13 @@ def stepped(tmp_path, precision):
 
 
 def test_a_solver(tmp_path):
-    assert max(stepped(tmp_path, "float32")) < 2e-6
+    assert max(stepped(tmp_path, "float32")) < EXACT
     assert torch.backends.cudnn.conv.fp32_precision == "tf32"
 
 
 @pytest.mark.skipif(torch.cuda.is_available() and torch.cuda.get_device_capability() < (8, 0), reason="has no TF32")
 def test_tf32_where_it_is_asked_for(tmp_path):
-    assert min(stepped(tmp_path, "tf32")) > 2e-5
+    assert min(stepped(tmp_path, "tf32")) > 3 * EXACT
     assert torch.backends.cuda.matmul.fp32_precision != "tf32"
 
 
@@ -62,7 +64,7 @@ def test_pycaffe(tmp_path):
         top = functional.conv2d(data, weight)
         (gradient,) = torch.autograd.grad(top.square().sum() / 8, weight)
         for ours, exact in ((net.blobs["conv"].data, top.detach()), (net.params["conv"][0].diff, gradient)):
-            assert np.abs(ours - exact.numpy()).max() < 2e-6 * float(exact.abs().max())
+            assert np.abs(ours - exact.numpy()).max() < EXACT * float(exact.abs().max())
     finally:
         caffe.set_mode_cpu()
 
@@ -78,4 +80,4 @@ def test_a_command(tmp_path):
     given = ("-w", tmp_path / "net.caffemodel", tmp_path / "in.npy", "-o", tmp_path / "out.npz")
     call("run", tmp_path / "net.prototxt", *given, "--device", "cuda")
     with np.load(tmp_path / "out.npz") as saved:
-        assert np.abs(saved["conv"] - exact).max() < 2e-6 * np.abs(exact).max()
+        assert np.abs(saved["conv"] - exact).max() < EXACT * np.abs(exact).max()

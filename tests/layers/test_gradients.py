@@ -69,7 +69,9 @@ def test_gradients_are_the_derivatives(case, device):
     if case.no_parameters:
         layer.requires_grad_(False)
     # The fast mode compares along random directions: tens of times faster, and as strict.
-    assert torch.autograd.gradcheck(differentiable, (*bottoms, *parameters), fast_mode=True)
+    # GPUs add in any order.
+    nondeterminism = 0.0 if device == "cpu" else 1e-10
+    assert torch.autograd.gradcheck(differentiable, (*bottoms, *parameters), fast_mode=True, nondet_tol=nondeterminism)
 
 
 def test_a_wrong_gradient_is_found():
