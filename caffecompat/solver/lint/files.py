@@ -11,6 +11,7 @@ from caffecompat.errors import CaffeCompatError, FormatError, quoted
 from caffecompat.formats import paths
 from caffecompat.formats.parsed import ParsedSolver
 from caffecompat.graph.spec import LayerSpec
+from caffecompat.schema.plugins import parameters
 from caffecompat.solver.building import names_in
 from caffecompat.solver.lint.asked import Asked
 from caffecompat.solver.lint.findings import Finding, Rule
@@ -42,6 +43,7 @@ NAMED = {
     "bin_label_data_param": {"bin_list_path": MISSING_SOURCE, "label_list_path": MISSING_SOURCE},
     "detection_evaluate_param": {"name_size_file": MISSING_FILE},
     "infogain_loss_param": {"source": MISSING_FILE},
+    "sentence_data_param": {"source": MISSING_SOURCE, "vocabulary_source": MISSING_SOURCE},
 }
 
 
@@ -67,7 +69,7 @@ def missing_in(spec: LayerSpec, asked: Asked) -> Iterator[Finding]:
     """The files that a layer names and that are not there."""
     for param in spec.row.params:
         for field, rule in NAMED.get(param, {}).items():
-            message = getattr(spec.message, param)
+            message = parameters(spec.message, param)
             if message.HasField(field):
                 error = _missing(getattr(message, field), field, asked, spec.file)
                 if error is not None:

@@ -61,6 +61,12 @@ def x_layer(phase: str, outputs: int) -> str:
     )
 
 
+def _sentences(files: str) -> str:
+    """A layer that reads a text."""
+    tops = 'top: "words" top: "cont" top: "answer"'
+    return f'layer {{ name: "s" type: "SentenceData" {tops} sentence_data_param {{ {files} }} }}\n'
+
+
 GPU = ("solver_mode: CPU", "solver_mode: GPU")
 MEAN = ("scale: 0.004 mirror: true", 'scale: 0.004 mean_file: "mean.binaryproto"')
 TEST_TRANSFORM = ("transform_param { scale: 0.004 }", "transform_param { scale: 0.004 mirror: true }")
@@ -78,6 +84,19 @@ FILE_CASES = [
         good_solver=[('net: "net', 'test_net: "net.prototxt" train_net: "net')],
     ),
     Case("missing-source", "source 'other' is not there", net=[SOURCE]),
+    Case("missing-source", "source 'text.txt' is not there", net=[("", _sentences('source: "text.txt"'))]),
+    Case(
+        "missing-source",
+        "vocabulary_source 'words.txt' is not there",
+        net=[("", _sentences('source: "text.txt" vocabulary_source: "words.txt"'))],
+        good_net=[("", _sentences('source: "text.txt" vocabulary_source: "text.txt"'))],
+        prepare=lambda folder: (folder / "text.txt").write_text("one word\n" * 20),
+    ),
+    Case(
+        "missing-source",
+        "source 'other' is not there",
+        net=[("", 'layer { name: "e" type: "EpisodeData" top: "episodes" data_param { source: "other" } }\n')],
+    ),
     Case("missing-mean", "mean_file 'nothing' is not there", net=[("mirror: true", 'mean_file: "nothing"')]),
     Case("missing-weights", "w.caffemodel: error: weights that are not there", asked={"weights": ["w.caffemodel"]}),
     Case(
