@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     metavar="NAME|PROTOTXT:BLOB",
     help="Of matching-net: vgg-fc7, googlenet, or the blob of a net that is to embed pictures.",
 )
-@click.option("--width", type=float, metavar="X", help="Of VGG and RepVGG: multiplies the channels, 0.25 for example.")
+@click.option("--width", type=float, metavar="X", help="Of VGG, RepVGG, SSD: multiplies the channels, such as 0.25.")
 @click.option("--size", type=int, metavar="N", help="Of VGG and RepVGG: the side of the pictures, in place of 224.")
 @click.option("--force", is_flag=True, help="Write although DIR has files; those of the same names are replaced.")
 @click.option("--list", "listing", is_flag=True, help="List the nets, and write nothing.")

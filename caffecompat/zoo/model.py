@@ -76,7 +76,7 @@ class Model:
         min_classes: and at least.
         variants: the first is taken if none is asked for.
         files: further attributes of `Asked` that name files which it reads.
-        scalable: its width and the size of its pictures can be asked for.
+        scales: which of its width and the size of its pictures can be asked for.
         episodic: it is tested on episodes drawn at random, from held-out classes of `data` if there is no test data.
     """
 
@@ -89,5 +89,5 @@ class Model:
     min_classes: int = 1
     variants: tuple[str, ...] = ()
     files: tuple[str, ...] = field(default=())
-    scalable: bool = False
+    scales: tuple[str, ...] = ()
     episodic: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from caffecompat.errors import UsageError, did_you_mean, quoted
 from caffecompat.zoo import (
+    acnet,
     alexnet,
     dilation,
     googlenet,
@@ -26,6 +27,7 @@ _FAMILIES = (
     segmentation,
     repvgg,
     resnet,
+    acnet,
     mobilenet,
     shufflenet,
     small,

@@ -152,7 +152,7 @@ MODELS = tuple(
         partial(_build, variant),
         {"imagenet": 1000},
         variants=_FORMS,
-        scalable=True,
+        scales=("width", "size"),
     )
     for variant in _VARIANTS
 )

@@ -1,13 +1,11 @@
-"""ResNet-18, 34, 50, 101 and 152, and ACNet on ResNet-18.
+"""ResNet-18, 34, 50, 101 and 152.
 
 Source: He et al.: Deep Residual Learning for Image Recognition, CVPR 2016, table 1 and section 3.4; names are those of
-the nets that they published. Ding et al.: ACNet: Strengthening the Kernel Skeletons for Powerful CNN via Asymmetric
-Convolution Blocks, ICCV 2019.
+the nets that they published.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from caffecompat.netspec import NetSpec, Top
@@ -15,9 +13,6 @@ from caffecompat.zoo.builders.resnet import bottlenecks, stem
 from caffecompat.zoo.classifying import Body
 from caffecompat.zoo.model import Asked, Model, Nets
 from caffecompat.zoo.normalized import MSRA, STATISTICS, conv_bn, nets_of, scored, summed
-
-# Adds a 3x3 convolution with its BatchNorm to a block: net, bottom, block, branch, channels, stride, whether with ReLU.
-Convolving = Callable[[NetSpec, str, str, str, int, int, bool], str]
 
 
 def _conv(
@@ -39,17 +34,7 @@ def _conv(
     )
 
 
-def _asymmetric(net: NetSpec, bottom: str, block: str, branch: str, channels: int, stride: int, relu: bool) -> str:
-    """ACNet's block: a 3x3, a 3x1 and a 1x3 convolution, each with BatchNorm, summed."""
-    name = f"res{block}_{branch}"
-    tops = [
-        conv_bn(net, bottom, f"{name}_{shape}", channels, size, stride=stride, relu=False)
-        for shape, size in (("square", 3), ("vertical", [3, 1]), ("horizontal", [1, 3]))
-    ]
-    return summed(net, name, *tops, relu=relu)
-
-
-def _basic(counts: tuple[int, ...], conv: Convolving, net: NetSpec, classes: int) -> str:
+def _basic(counts: tuple[int, ...], net: NetSpec, classes: int) -> str:
     """Blocks of two 3x3 convolutions."""
     last = stem(net, "data", **STATISTICS)
     net.update("conv1", {"weight_filler": MSRA})
@@ -59,8 +44,8 @@ def _basic(counts: tuple[int, ...], conv: Convolving, net: NetSpec, classes: int
             block = f"{stage}{'abcdef'[index]}"
             stride = 2 if stage > 2 and not index else 1
             shortcut = last if stride == 1 else _conv(net, last, block, "branch1", width, stride, False, size=1)
-            last = conv(net, last, block, "branch2a", width, stride, True)
-            last = summed(net, f"res{block}", shortcut, conv(net, last, block, "branch2b", width, 1, False))
+            last = _conv(net, last, block, "branch2a", width, stride, True)
+            last = summed(net, f"res{block}", shortcut, _conv(net, last, block, "branch2b", width, 1, False))
     return scored(net, last, f"fc{classes}", classes)
 
 
@@ -77,35 +62,20 @@ def _build(name: str, body: Body, asked: Asked) -> Nets:
     return nets_of(name, body, asked, lr_policy="step", gamma=0.1, stepsize=200_000)
 
 
-def _build_acnet(asked: Asked) -> Nets:
-    notes = ("`caffecompat convert --fuse` makes one 3x3 convolution of each block of three",)
-    body = partial(_basic, (2, 2, 2, 2), _asymmetric)
-    return nets_of("ACNet_ResNet_18", body, asked, notes, lr_policy="step", gamma=0.1, stepsize=150_000)
-
-
 _BODIES: dict[int, Body] = {
-    18: partial(_basic, (2, 2, 2, 2), _conv),
-    34: partial(_basic, (3, 4, 6, 3), _conv),
+    18: partial(_basic, (2, 2, 2, 2)),
+    34: partial(_basic, (3, 4, 6, 3)),
     50: partial(_deep, (4, 6)),
     101: partial(_deep, (4, 23)),
     152: partial(_deep, (8, 36)),
 }
-MODELS = (
-    *(
-        Model(
-            f"resnet-{layers}",
-            f"ResNet-{layers}",
-            "He et al. 2015",
-            partial(_build, f"ResNet_{layers}", body),
-            {"imagenet": 1000},
-        )
-        for layers, body in _BODIES.items()
-    ),
+MODELS = tuple(
     Model(
-        "acnet-resnet-18",
-        "ResNet-18 with asymmetric convolution blocks",
-        "Ding et al. 2019",
-        _build_acnet,
+        f"resnet-{layers}",
+        f"ResNet-{layers}",
+        "He et al. 2015",
+        partial(_build, f"ResNet_{layers}", body),
         {"imagenet": 1000},
-    ),
+    )
+    for layers, body in _BODIES.items()
 )

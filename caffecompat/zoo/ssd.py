@@ -14,6 +14,7 @@ from caffecompat.netspec import layers as L  # noqa: N812
 from caffecompat.netspec import params as P  # noqa: N812
 from caffecompat.schema import caffe_pb2
 from caffecompat.zoo.builders.data import CreateAnnotatedDataLayer
+from caffecompat.zoo.classifying import widened
 from caffecompat.zoo.model import Asked, Model, Nets
 from caffecompat.zoo.ssd_bodies import BODIES, body_and_head
 from caffecompat.zoo.ssd_settings import DATASETS, Setting
@@ -220,17 +221,22 @@ def _solver(setting: Setting) -> caffe_pb2.SolverParameter:
 
 def _build(size: int, asked: Asked) -> Nets:
     setting = Setting(DATASETS[asked.dataset], asked.variant, size)
-    test = _test(setting, asked)
-    return Nets(
-        {"train": _train(setting, asked), "test": test, "deploy": _deploy(setting, test)},
-        _solver(setting),
-        setting.name,
-        BODIES[asked.variant].weights,
-        (
-            BODIES[asked.variant].note,
-            "the paper's batches are of 32: 8 on each of four GPUs, --gpu 0,1,2,3; on one device write iter_size: 4",
-        ),
-    )
+    test = narrowed(_test(setting, asked), asked.width)
+    nets = {"train": narrowed(_train(setting, asked), asked.width), "test": test, "deploy": _deploy(setting, test)}
+    batches = "the paper's batches are of 32: 8 on each of four GPUs, --gpu 0,1,2,3; on one device write iter_size: 4"
+    if asked.width != 1:
+        note = "a net of another width has no weights to start from: all layers start from their fillers"
+        return Nets(nets, _solver(setting), setting.name, None, (note, batches))
+    body = BODIES[asked.variant]
+    return Nets(nets, _solver(setting), setting.name, body.weights, (body.note, batches))
+
+
+def narrowed(net: caffe_pb2.NetParameter, width: float) -> caffe_pb2.NetParameter:
+    """The net, which is changed, with so many times the channels, but for those of the predictions."""
+    for layer in net.layer:
+        if layer.type == "Convolution" and "_mbox_" not in layer.name:
+            layer.convolution_param.num_output = widened(layer.convolution_param.num_output, width)
+    return net
 
 
 _CLASSES = {name: dataset.classes for name, dataset in DATASETS.items()}
@@ -246,6 +252,7 @@ MODELS = tuple(
         min_classes=2,
         variants=variants,
         files=("label_map", "name_sizes"),
+        scales=("width",),
     )
     for size, (summary, variants) in _SUMMARIES.items()
 )

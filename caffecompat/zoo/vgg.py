@@ -145,7 +145,7 @@ MODELS = tuple(
         partial(_build, configuration),
         {"imagenet": 1000},
         variants=tuple(_SCALES),
-        scalable=True,
+        scales=("width", "size"),
     )
     for configuration, (counts, _) in _CONFIGURATIONS.items()
 )

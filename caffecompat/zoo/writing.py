@@ -15,6 +15,7 @@ from caffecompat.zoo.model import Asked, Model, Nets
 # What a width and a size may be: five layers halve the picture.
 WIDTHS = (1 / 64, 8)
 SIZES = (32, 1024)
+_SCALING = {"width": "VGG, RepVGG and SSD", "size": "VGG and RepVGG"}
 _TESTS = ("test_iter", "test_interval", "test_initialization", "eval_type", "ap_version")
 
 
@@ -68,8 +69,8 @@ def ask(
         raise UsageError(f"{model.name} can have {model.min_classes} to {model.max_classes:,} classes, got {count}")
     standard = variant or (model.variants[0] if model.variants else "")
     for name, number, (least, most) in (("width", width, WIDTHS), ("size", size, SIZES)):
-        if number is not None and not model.scalable:
-            raise UsageError(f"{model.name} has no {_option(name)}", hint="VGG and RepVGG have it")
+        if number is not None and name not in model.scales:
+            raise UsageError(f"{model.name} has no {_option(name)}", hint=f"{_SCALING[name]} have it")
         if number is not None and not least <= number <= most:
             raise UsageError(f"expected {_option(name)} from {least:g} to {most:g}, got {number:g}")
     return Asked(chosen, count, standard, data, test_data, **files, width=1.0 if width is None else width, size=size)

@@ -238,17 +238,6 @@ def test_repvgg_a0_fused():
     assert multiply_adds(plain) == pytest.approx(1.4e9, abs=6e7)
 
 
-@pytest.mark.slow
-def test_acnet_fuses_to_resnet_18():
-    kinds, kernels = [], []
-    for name in ("acnet-resnet-18", "resnet-18"):
-        net = caffecompat.fuse(filled(made(name).nets["deploy"]), verify=False)
-        kinds.append([layer.spec.type for layer in net.layers])
-        kernels.append([tuple(layer.blobs[0].shape) for layer in net.layers if layer.blobs])
-    assert kinds[0] == kinds[1]
-    assert kernels[0] == kernels[1]
-
-
 def filled(message):
     net = built(message, "TEST")
     net.fill()
