@@ -133,7 +133,7 @@ def _group(gpu: str | None, processes: int | None) -> Group:
     """The processes that train together; where several are asked for and nobody has started them, that is done here.
 
     Raises:
-        UsageError: torchrun has started them, and `--processes` asks for more.
+        UsageError: torchrun has started them, and `--processes` asks for more; or `--gpu` names one that is not here.
         WorkerError: a process that was started ended without a word.
     """
     started = os.environ.get("WORLD_SIZE", "") not in ("", "1")
@@ -161,9 +161,19 @@ def _group(gpu: str | None, processes: int | None) -> Group:
 
 
 def _count(gpu: str | None) -> int:
-    """How many GPUs are named."""
-    if gpu != "all":
-        return gpu.count(",") + 1 if gpu else 1
+    """How many GPUs are named.
+
+    Raises:
+        UsageError: they are several, and not all of them are here.
+    """
+    if gpu != "all" and "," not in (gpu or ""):
+        return 1
     import torch
 
-    return torch.cuda.device_count()
+    here = torch.cuda.device_count()
+    if gpu is None or gpu == "all":
+        return here
+    numbers = [int(number) for number in gpu.split(",")]
+    if max(numbers) >= here:
+        raise click.UsageError(f"--gpu {gpu}: {here or 'no'} GPUs are here, or this build of torch does not use them")
+    return len(numbers)

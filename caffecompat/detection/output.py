@@ -12,6 +12,7 @@ from torch import Tensor
 
 from caffecompat.detection.boxes import CodeType, decode_boxes
 from caffecompat.detection.nms import nms, rank_in_group
+from caffecompat.detection.nms_on_gpu import nms_on_gpu as nms_on_gpu
 
 FLT_MAX = torch.finfo(torch.float32).max
 

@@ -1,4 +1,4 @@
-"""How a net's blobs lie in memory while it is trained on the CPU: what is fastest, found by measuring.
+"""How a net's blobs lie in memory while it is trained: what is fastest on the CPU, found by measuring.
 
 Values are what they would be otherwise, to the rounding of sums; shapes are Caffe's, and so is the order of values in
 whatever is written to a file.

@@ -160,6 +160,7 @@ def test_without_weights_the_fillers_are_told(folder):
         (["solver.prototxt", "--gpu", "0", "--device", "cpu"], "--gpu or --device"),
         (["solver.prototxt", "--device", "abacus"], "expected a device such as cpu"),
         (["solver.prototxt", "--gpu", "99"], "GPUs are here"),
+        (["solver.prototxt", "--gpu", "0,99"], "GPUs are here"),
         (["solver.prototxt", "--sigint_effect", "explode"], "'explode' is not one of"),
         (["solver.prototxt", "--allow", "x"], "No such option"),
         (["solver.prototxt", "--plugin", "none.py"], "none.py"),

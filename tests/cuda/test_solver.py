@@ -118,6 +118,9 @@ def test_an_ssd_in_bfloat16():
     for precision in ("float32", "bf16"):
         solver = ssd.solver_of("ssd_shapes", precision=precision, device="cuda")
         found[precision] = ssd.losses(solver, 10)
+        layouts = {layer.memory_format for layer in solver.net.layers if layer.spec.type == "Convolution"}
+        assert (torch.channels_last in layouts) == (precision == "bf16")
+        assert all(item.tensor.is_contiguous() for item in solver.net.learnable)
         assert all(item.tensor.dtype == torch.float32 for item in solver.net.learnable)
         solver.close()
     assert (found["bf16"] != found["float32"]).any()

@@ -1,4 +1,4 @@
-"""Non-maximum suppression: both forms against the greedy loop."""
+"""Non-maximum suppression: its forms against the greedy loop."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caffecompat.detection import nms as module
+from caffecompat.detection import nms_on_gpu as gpu
 from caffecompat.detection.nms import nms, nms_by_rank, rank_in_group, thresholds
+from caffecompat.detection.nms_on_gpu import nms_on_gpu
 from tests.detection import naive, strategies
 
-FORMS = [nms, nms_by_rank]
+FORMS = [nms, nms_by_rank, nms_on_gpu]
 
 
 def wanted(boxes, groups, threshold, eta):
@@ -50,6 +52,16 @@ def test_long_chains_across_tiles(form):
     boxes = torch.stack([start, torch.zeros(300), start + 0.25, torch.ones(300)], 1)
     keep = form(boxes, torch.zeros(300, dtype=torch.int64), 1, 0.4, 1.0)
     assert keep.tolist() == [index % 2 == 0 for index in range(300)]
+
+
+@pytest.mark.parametrize(("pairs", "parts"), [(1 << 24, 128), (3000, 128), (3000, 1), (10, 128)])
+def test_groups_are_decided_in_parts(pairs, parts, monkeypatch):
+    monkeypatch.setattr(gpu, "MOST_PAIRS", pairs)
+    monkeypatch.setattr(gpu, "MOST_PARTS", parts)
+    low = torch.rand(200, 2, generator=torch.Generator().manual_seed(2))
+    boxes, groups = torch.cat([low, low + 0.3], 1), torch.arange(200) // 29
+    for threshold, eta in ((0.3, 1.0), (0.7, 0.9), (-1.0, 1.0)):
+        assert nms_on_gpu(boxes, groups, 9, threshold, eta).equal(nms(boxes, groups, 9, threshold, eta))
 
 
 @pytest.mark.parametrize("form", FORMS)
