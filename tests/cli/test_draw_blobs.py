@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -95,6 +96,35 @@ def test_what_a_detector_finds(tmp_path):
     np.testing.assert_allclose([left, top, left + wide, top + high], wanted, atol=1)
     assert found.count("<article") == found.count('data-search="')
     assert found.count('<img src="data:image/png;base64,') > 100
+
+
+# One prior box in the middle, which is an object of class 1 whatever the picture holds.
+DETECTOR = """input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 }
+layer { name: "loc" type: "Convolution" bottom: "data" top: "loc" convolution_param { num_output: 4 kernel_size: 8 } }
+layer { name: "conf" type: "Convolution" bottom: "data" top: "conf" convolution_param {
+  num_output: 2 kernel_size: 8 bias_filler { value: 0.75 } } }
+layer { name: "places" type: "Flatten" bottom: "loc" top: "places" }
+layer { name: "scores" type: "Flatten" bottom: "conf" top: "scores" }
+layer { name: "prior" type: "PriorBox" bottom: "loc" bottom: "data" top: "prior" prior_box_param { min_size: 4 } }
+layer { name: "found" type: "DetectionOutput" bottom: "places" bottom: "scores" bottom: "prior" top: "found"
+  detection_output_param { num_classes: 2 nms_param { nms_threshold: 0.5 }
+    save_output_param { label_map_file: "map.prototxt" } } }
+"""
+
+
+def test_boxes_have_the_names_of_the_label_map_that_the_net_states(tmp_path):
+    net, page = tmp_path / "net.prototxt", tmp_path / "page.html"
+    net.write_text(DETECTOR)
+    cv2.imwrite(str(tmp_path / "picture.png"), np.zeros((16, 16, 3), np.uint8))
+    options = ("--random-weights", "--image", tmp_path / "picture.png", "-o", page)
+    assert "the label map cannot be read" in call("draw", net, *options).stderr
+    assert "1 0.75" in page.read_text()
+    (tmp_path / "map.prototxt").write_text('item { name: "n1" label: 1 display_name: "street lamp" }')
+    call("draw", net, *options)
+    assert "street lamp 0.75" in page.read_text()
+    (tmp_path / "names.txt").write_text("nothing\ntree\n")
+    call("draw", net, *options, "--labels", tmp_path / "names.txt")
+    assert "tree 0.75" in page.read_text()
 
 
 def test_a_picture_needs_weights_and_one_input(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from caffecompat.cli.errors import tell
 from caffecompat.cli.opening import GivenShapes, read_graph
 from caffecompat.cli.options import named_shapes
 from caffecompat.cli.predict import _classify, _detect, _session
+from caffecompat.cli.report.names import stated_labels
 from caffecompat.data.images import Image, read_image
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.detection.drawing import DrawnBox
@@ -161,6 +162,9 @@ def pass_picture(
         **preparing,
         **rules,
     )
+    if not session.preprocessing.labels:
+        named = replace(session.preprocessing, labels=stated_labels(session.net.graph))
+        session = replace(session, preprocessing=named)
     subject = of_net(session.net)
     gallery = Gallery()
     _run(session, picture, gallery)

@@ -45,8 +45,12 @@ def read_names(graph: Graph, given: Path | None) -> Names:
     Raises:
         FormatError: `given` cannot be read.
     """
-    if given is not None:
-        return Names(read_labels(given))
+    labels = read_labels(given) if given is not None else stated_labels(graph)
+    return Names(labels) if labels else Names()
+
+
+def stated_labels(graph: Graph) -> tuple[str, ...]:
+    """The names in the first label_map_file that a layer states; none if there is none, or if it cannot be read."""
     for spec in graph.layers:
         param = spec.message
         for file in (
@@ -56,8 +60,8 @@ def read_names(graph: Graph, given: Path | None) -> Names:
             if not file:
                 continue
             try:
-                return Names(read_labels(spec.find(file, "label_map_file")))
+                return read_labels(spec.find(file, "label_map_file"))
             except CaffeCompatError as error:
                 tell(f"classes are shown as numbers, for the label map cannot be read: {error}")
-                return Names()
-    return Names()
+                return ()
+    return ()
