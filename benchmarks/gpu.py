@@ -2,6 +2,8 @@
 
     python benchmarks/gpu.py [--shared DIR] [--parts forward detect train] [--pairs 20]
 
+Needs torchvision.
+
 * forward: a pass of the plain Net of VGG-16 and of dilation8's front end (500x500), as `caffecompat.load` gives it.
 * detect: a pass of SSD300 with DetectionOutput; the peer suppresses with torchvision's `batched_nms`.
 * train: a step of our Solver of SSD300 with MultiBoxLoss; the peer has the same loss by hand and `torch.optim.SGD`.
@@ -70,7 +72,8 @@ class Fed(Group):
 @contextmanager
 def computing(precision: Precision) -> Iterator[None]:
     """The settings of PyTorch for a precision."""
-    with gpu_precision(DEVICE, tf32=precision == "tf32"), torch.autocast("cuda", enabled=precision == "bf16"):
+    autocast = torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16")
+    with gpu_precision(DEVICE, tf32=precision == "tf32"), autocast:
         yield
 
 

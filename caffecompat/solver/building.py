@@ -107,7 +107,7 @@ def build_nets(
         net.fill()
         own_parameters(net, device, owner, plan=not options.visible)
         if train and device.type == "cuda" and options.precision != "float32":
-            # What a GPU computes in less than float32 it computes faster so, a step of SSD300 by a sixth. The weights
+            # What a GPU computes in less than float32 it computes faster so, a step of SSD300 by 15%. The weights
             # stay as they are: float32, in which tests may be, takes up to ten times as long so.
             plan_layout(net)
         return net, assigned
