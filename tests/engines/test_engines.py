@@ -171,6 +171,11 @@ def test_a_net_in_training_is_refused():
         caffecompat.optimize(make_net(CLASSIFIER).train())
 
 
+def test_a_net_that_is_not_on_the_cpu_is_refused():
+    with pytest.raises(UsageError, match="engines run on the CPU, and the net is on meta"):
+        optimize(make_net(CLASSIFIER).to("meta"))
+
+
 def test_wrong_inputs(net):
     engine = optimize(net, "torch")
     with pytest.raises(UsageError, match="'data' is missing"):
