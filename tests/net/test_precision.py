@@ -36,7 +36,8 @@ def failing():
 
 
 def test_an_error_changes_it_back():
-    pytest.raises(ZeroDivisionError, failing)
+    with pytest.raises(ZeroDivisionError):
+        failing()
     assert settings() == ("tf32", "ieee")
 
 
