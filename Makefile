@@ -64,6 +64,10 @@ bench: $(INSTALLED) bench-peers  ## benchmarks side by side with plain PyTorch, 
 	$(BIN)/python benchmarks/ssd_starvation.py
 	$(BIN)/python benchmarks/pycaffe.py
 	$(BIN)/python benchmarks/inference.py --peers-python $(PEERS)/bin/python
+	$(BIN)/python benchmarks/cold_start.py
+	$(BIN)/python benchmarks/memory.py --opencv-python $(PEERS)/bin/python
+	$(BIN)/python benchmarks/deploy.py
+	$(BIN)/python benchmarks/matching.py
 
 attacks: $(INSTALLED)  ## hostile input in full: 20,000 mutated files of each kind
 	$(BIN)/python -m pytest tests/attacks
