@@ -232,10 +232,16 @@ def _build(size: int, asked: Asked) -> Nets:
 
 
 def narrowed(net: caffe_pb2.NetParameter, width: float) -> caffe_pb2.NetParameter:
-    """The net, which is changed, with so many times the channels, but for those of the predictions."""
-    for layer in net.layer:
+    """The net, which is changed, with so many times the channels, but for those of the predictions.
+
+    No weights are published for another width than 1: such a net's layers are filled so that values keep their size
+    through many of them.
+    """
+    for layer in net.layer if width != 1 else ():
         if layer.type == "Convolution" and "_mbox_" not in layer.name:
-            layer.convolution_param.num_output = widened(layer.convolution_param.num_output, width)
+            param = layer.convolution_param
+            param.num_output = widened(param.num_output, width)
+            param.weight_filler.CopyFrom(caffe_pb2.FillerParameter(type="msra"))
     return net
 
 

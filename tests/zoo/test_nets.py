@@ -256,6 +256,25 @@ def test_narrow_nets_of_small_pictures(name):
     assert outputs[1] == [channels // 4 for channels in outputs[0][:-1]] + [1000]
 
 
+@pytest.mark.parametrize("base", ["vgg", "zf", "resnet-101"])
+def test_narrow_ssd(base):
+    """An eighth of the channels, but for what predicts, and the same boxes; it starts from its fillers."""
+    nets = [made("ssd300", variant=base, classes=4, width=width) for width in (1.0, 0.125)]
+    whole, narrow = (
+        {layer.name: layer for layer in one.nets["train"].layer if layer.type == "Convolution"} for one in nets
+    )
+    assert whole.keys() == narrow.keys()
+    for name, layer in narrow.items():
+        channels = whole[name].convolution_param.num_output
+        predicts = "_mbox_" in name
+        assert layer.convolution_param.num_output == (channels if predicts else channels // 8)
+        assert layer.convolution_param.weight_filler.type == ("xavier" if predicts else "msra")
+    priors = [shape(built(one.nets["deploy"], "TEST"), "mbox_priorbox") for one in nets]
+    assert priors[0] == priors[1]
+    assert nets[0].weights is not None
+    assert nets[1].weights is None
+
+
 def test_repvgg_forms_have_the_names_of_each_other():
     """The factors that "search" learns are found by the convolutions of "plain", each of which has them."""
     search, plain = (built(made("repvgg-a0", variant=form).nets["train_val"], "TRAIN") for form in ("search", "plain"))

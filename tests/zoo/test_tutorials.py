@@ -13,15 +13,17 @@ import pytest
 from click.testing import CliRunner
 
 from caffecompat.cli.main import main
+from tests.zoo.shapes import CLASSES, SIDE, paint, write_shapes
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 # What stands for the length of a run.
-LENGTHS = {"vgg": "1600", "repvgg": "500"}
+LENGTHS = {"vgg": "1600", "repvgg": "500", "ssd": "600"}
 
 
 def commands(page: str) -> list[str]:
     blocks = re.findall(r"^```sh\n(.*?)^```", (DOCS / f"{page}.md").read_text(), re.DOTALL | re.MULTILINE)
     text = "".join(blocks).replace(LENGTHS[page], "2").replace("batch_size: 32", "batch_size: 4")
+    text = text.replace("--test-iter 13", "--test-iter 2")
     return text.splitlines()
 
 
@@ -70,3 +72,27 @@ def test_repvgg(pictures):
     assert scores[0] == scores[1]
     (spread,) = [text for line, text in told.items() if "inspect" in line]
     assert "deviation" in spread.splitlines()[0]
+
+
+@pytest.mark.slow
+def test_ssd(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_shapes(Path("shapes"), 8, 18)
+    told = {line: run(line) for line in commands("ssd")}
+    for name in ("priors.png", "curve.png", "found.jpg", "ssd.onnx"):
+        assert Path(name).stat().st_size
+    (evaluated,) = [text for line, text in told.items() if "evaluate" in line]
+    assert [row.split()[0] for row in evaluated.splitlines()[1:4]] == ["circle", "square", "triangle"]
+    assert "18 images" in evaluated
+
+
+def test_the_boxes_of_shapes_fit():
+    """What is drawn lies within its box and reaches each side of it."""
+    random = np.random.default_rng(3)
+    for kind in CLASSES:
+        image = np.zeros((SIDE, SIDE, 3), np.uint8)
+        left, top, side = (int(number) for number in random.integers(50, 120, 3))
+        paint(image, kind, (left, top, left + side, top + side), (255, 255, 255))
+        rows, columns = np.nonzero(image[:, :, 0] > 127)
+        found = columns.min(), rows.min(), columns.max(), rows.max()
+        np.testing.assert_allclose(found, (left, top, left + side, top + side), atol=2)
