@@ -58,6 +58,8 @@ def test_vgg_table_2(name, millions):
 # Millions of weights and of multiply-adds at the net's own size.
 SIZES = {
     ("lenet", None): (0.43, 2.29),
+    # By hand: 32x75, 32x800 and 64x800 at 32x32, 16x16 and 8x8 places, then 64x1024 and 10x64.
+    ("cifar10-quick", None): (0.1456, 12.35),
     ("alexnet", None): (60.97, 724),
     ("googlenet", None): (7.0, 1582),
     ("vgg-d", None): (138.36, 15470),
