@@ -24,12 +24,19 @@ def test_the_drawn_set_needs_more_than_a_look_at_a_pixel(tmp_path):
 
 @pytest.mark.slow
 def test_all_stages(tmp_path):
-    asked = argparse.Namespace(seed=0, pictures=8, iterations=6, stops=1)
+    """What the page says of its longer run: the context module adds to the front end, if it begins as the identity."""
+    asked = argparse.Namespace(seed=1, pictures=32, iterations=60, stops=1)
     found = compare(tmp_path, asked)
     assert tuple(found) == METHODS
     # After the one stop, and with a CRF.
     assert {len(values) for values in found.values()} == {2}
-    assert all(0 < value < 100 for values in found.values() for value in values)
+    front, identity, random, joint = (found[name][0] for name in METHODS)
+    # Of three seeds the least gain here is 14, of this one 20; all background comes to 25.
+    assert front < identity - 10
+    assert front < joint - 10
+    assert random < identity - 10
+    # With a CRF, which does harm here, the gain is still there.
+    assert found[METHODS[0]][1] < found[METHODS[1]][1] - 5
     # The context module gets the scores of whole pictures.
     features = (tmp_path / "features" / "features.txt").read_text().split()
     assert len(features) == asked.pictures
