@@ -2,7 +2,8 @@
 
 Source: Long, Shelhamer and Darrell: Fully Convolutional Networks for Semantic Segmentation, CVPR 2015, trained at once
 as their voc-fcn8s-atonce; Chen et al.: Semantic Image Segmentation with Deep Convolutional Nets and Fully Connected
-CRFs, ICLR 2015. Both are VGG-16 with names and weights of its own.
+CRFs, ICLR 2015, whose experiments state batch, rates and steps, and nothing of when training ends. Both are VGG-16 with
+names and weights of its own.
 """
 
 from __future__ import annotations

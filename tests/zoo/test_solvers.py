@@ -64,6 +64,19 @@ def test_lists_of_images_are_read(name, wanted, lists, tmp_path):
     assert rules(name, tmp_path, classes=4, **lists) - {"no-gpu", "run-size"} == wanted
 
 
+def test_deeplab_trains_as_its_paper_says():
+    """Chen et al. 2015, training: batches of 20, rates of 0.001 and of 0.01 for the classifier, a tenth every 2,000."""
+    nets = made("deeplab-largefov")
+    (data, *_, classifier) = [
+        layer for layer in nets.nets["train"].layer if layer.type in ("ImageLabelData", "Convolution")
+    ]
+    solver = nets.solver
+    assert data.image_label_data_param.batch_size * max(solver.iter_size, 1) == 20
+    assert (solver.base_lr, classifier.param[0].lr_mult) == (pytest.approx(0.001), 10)
+    assert (solver.lr_policy, solver.gamma, solver.stepsize) == ("step", pytest.approx(0.1), 2000)
+    assert (solver.momentum, solver.weight_decay) == (pytest.approx(0.9), pytest.approx(0.0005))
+
+
 def fields(message):
     for field, value in message.ListFields():
         yield field
