@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from caffecompat.detection.nms import nms, rank_in_group
-from caffecompat.detection.nms_on_gpu import nms_on_gpu as nms_on_gpu
+from caffecompat.detection.nms import nms
+from caffecompat.detection.ranks import rank_in_group
 
 RATIOS = (0.5, 1.0, 2.0)
 SCALES = (8.0, 16.0, 32.0)

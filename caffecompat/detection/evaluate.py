@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.detection.boxes import jaccard_overlap
-from caffecompat.detection.nms import rank_in_group
+from caffecompat.detection.ranks import rank_in_group
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from caffecompat.detection.boxes import box_size
-from caffecompat.detection.nms import nms, rank_in_group
-from caffecompat.detection.nms_on_gpu import nms_on_gpu as nms_on_gpu
+from caffecompat.detection.nms import nms
+from caffecompat.detection.ranks import rank_in_group
 
 # Suppression before mining drops boxes smaller than this (Caffe: ApplyNMS).
 LEAST_SIZE = 1e-5

@@ -1,7 +1,4 @@
-"""The operator `caffecompat::nms` on a GPU, where a few large steps are faster than many small ones.
-
-Importing this module registers it; without it a GPU computes the form that any device does.
-"""
+"""The operator `caffecompat::nms` on a GPU, where a few large steps are faster than many small ones."""
 
 from __future__ import annotations
 
@@ -9,7 +6,8 @@ import torch
 from torch import Tensor
 
 from caffecompat.detection.boxes import box_size, jaccard_overlap
-from caffecompat.detection.nms import _nms, rank_in_group, thresholds
+from caffecompat.detection.nms_in_tiles import nms_in_tiles, thresholds
+from caffecompat.detection.ranks import rank_in_group
 
 # Pairs of boxes that are compared at once, in some 600 MiB; and how often that is done.
 MOST_PAIRS = 1 << 24
@@ -27,7 +25,7 @@ def nms_on_gpu(boxes: Tensor, groups: Tensor, num_groups: int, threshold: float,
     most = int(rank.max()) + 1 if len(rank) else 0
     together = MOST_PAIRS // max(most, 1) ** 2
     if most == 0 or together * MOST_PARTS < num_groups:
-        return _nms(boxes, groups, num_groups, threshold, eta)
+        return nms_in_tiles(boxes, groups, num_groups, threshold, eta)
     packed = boxes.new_zeros(num_groups, most, 4)
     packed[groups, rank] = boxes
     there = torch.zeros(num_groups, most, dtype=torch.bool, device=boxes.device)
@@ -66,6 +64,3 @@ def _kept(boxes: Tensor, there: Tensor, allowed: Tensor) -> Tensor:
         if torch.equal(new, keep):
             return new
         keep = new
-
-
-torch.library.impl("caffecompat::nms", "CUDA", nms_on_gpu)

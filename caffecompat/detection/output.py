@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from caffecompat.detection.boxes import CodeType, decode_boxes
-from caffecompat.detection.nms import nms, rank_in_group
-from caffecompat.detection.nms_on_gpu import nms_on_gpu as nms_on_gpu
+from caffecompat.detection.nms import nms
+from caffecompat.detection.ranks import rank_in_group
 
 FLT_MAX = torch.finfo(torch.float32).max
 

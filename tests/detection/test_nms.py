@@ -11,13 +11,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caffecompat.detection import nms as module
+from caffecompat.detection import nms_in_tiles as tiles
+from caffecompat.detection import nms_on_cpu as cpu
 from caffecompat.detection import nms_on_gpu as gpu
-from caffecompat.detection.nms import nms, nms_by_rank, rank_in_group, thresholds
+from caffecompat.detection.nms import nms, nms_by_rank
+from caffecompat.detection.nms_in_tiles import nms_in_tiles, thresholds
 from caffecompat.detection.nms_on_gpu import nms_on_gpu
+from caffecompat.detection.ranks import rank_in_group
 from tests.detection import naive, strategies
 
-FORMS = [nms, nms_by_rank, nms_on_gpu]
+FORMS = [nms, nms_by_rank, nms_in_tiles, nms_on_gpu]
 
 
 def wanted(boxes, groups, threshold, eta):
@@ -40,7 +43,8 @@ def wanted(boxes, groups, threshold, eta):
 def test_is_the_greedy_loop(form, boxes, count, threshold, eta, tile):
     groups = np.sort(np.arange(len(boxes)) * 7919 % count)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "TILE", tile)
+        patch.setattr(tiles, "TILE", tile)
+        patch.setattr(cpu, "TILE", tile)
         found = form(torch.from_numpy(boxes), torch.from_numpy(groups), count, threshold, eta)
     assert found.tolist() == wanted(boxes, groups, threshold, eta)
 
