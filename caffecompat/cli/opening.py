@@ -68,7 +68,7 @@ def open_net(
     state_meanings(whole, [source] if source is not None else [])
     graph, dropped = drop_train_only(whole)
     given = named_shapes(shapes, [key.name for key in graph.inputs])
-    graph, replaced = _fed_by_caller(graph, given)
+    graph, replaced = _fed_by_caller(graph, given, _channels(graph, source))
     net = Net(graph)
     built = {key.name: net.blob_shapes[key] for key in net.graph.inputs}
     record = Preprocessing.from_graph(whole, base_dir=prototxt.parent, input_shapes=built, **preparing)
@@ -177,16 +177,34 @@ def take_weights(net: Net, weights: Weights | None) -> list[str]:
     return notes + ([f"in {weights.file}, but not in the net: {', '.join(unused)}"] if unused else [])
 
 
-def _fed_by_caller(graph: Graph, given: Mapping[str, Shape]) -> tuple[Graph, list[str]]:
+def _channels(graph: Graph, weights: Weights | None) -> dict[str, int]:
+    """The channels of inputs, as many as convolutions that read them have weights for."""
+    blobs = {layer.name: layer.blobs for layer in weights.layers if layer.blobs} if weights is not None else {}
+    found = {}
+    for key in graph.inputs:
+        alike = {key}
+        for spec in graph.layers:
+            if alike.isdisjoint(spec.bottoms):
+                continue
+            if spec.type in _PREPARING:
+                alike.update(spec.tops)
+            elif spec.type == "Convolution" and spec.name in blobs and blobs[spec.name][0].array.ndim > 1:
+                found[key.name] = blobs[spec.name][0].array.shape[1] * spec.message.convolution_param.group
+    return found
+
+
+def _fed_by_caller(graph: Graph, given: Mapping[str, Shape], channels: Mapping[str, int]) -> tuple[Graph, list[str]]:
     """The graph with Input layers in the place of data layers, and a note for each."""
     read = {key for spec in graph.layers for key in spec.bottoms}
     shapes: dict[str, Shape] = dict(given)
     notes = []
     for spec in graph.layers:
-        if not spec.row.data or spec.type in ("Input", "DummyData"):
+        if not spec.row.data or spec.type == "DummyData":
             continue
         tops = [key for key in spec.tops if key in read]
-        found = _input_shapes(spec, tops, given)
+        found = _input_shapes(spec, tops, given, channels)
+        if spec.type == "Input":
+            continue
         shapes.update(found)
         inputs = ", ".join(f'"{name}" of shape {"x".join(map(str, shape))}' for name, shape in found.items())
         gone = ", ".join(f'"{key.name}"' for key in spec.tops if key not in read)
@@ -195,12 +213,14 @@ def _fed_by_caller(graph: Graph, given: Mapping[str, Shape]) -> tuple[Graph, lis
     return data_to_inputs(graph, shapes), notes
 
 
-def _input_shapes(spec: LayerSpec, tops: Sequence[BlobKey], given: Mapping[str, Shape]) -> dict[str, Shape]:
+def _input_shapes(
+    spec: LayerSpec, tops: Sequence[BlobKey], given: Mapping[str, Shape], channels: Mapping[str, int]
+) -> dict[str, Shape]:
     """The shapes of those tops of a data layer that are read: given, or stated by the prototxt, for one image."""
     layer = build(spec, ())
     assert isinstance(layer, DataLayer)
     unread = {key.name: (1,) for key in spec.tops if key not in tops}
-    shapes = layer.shapes_given({**unread, **given})
+    shapes = layer.shapes_given({**unread, **given}, channels)
     return {
         key.name: shape if key.name in given else (1, *shape[1:])
         for key, shape in zip(spec.tops, shapes, strict=True)

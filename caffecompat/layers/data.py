@@ -75,8 +75,12 @@ class DataLayer(Layer):
     def shapes(self, *bottoms: Shape) -> tuple[Shape, ...]:
         return self.shapes_given({})
 
-    def shapes_given(self, given: Mapping[str, Shape]) -> tuple[Shape, ...]:
+    def shapes_given(self, given: Mapping[str, Shape], channels: Mapping[str, int] | None = None) -> tuple[Shape, ...]:
         """The shapes of the tops: those that the user gives, then those of the prototxt.
+
+        Args:
+            given: the user's, by top.
+            channels: how many channels a top has, where that is known from elsewhere; for the hint.
 
         Raises:
             ShapeError: a top is in neither, or a shape is impossible.
@@ -89,7 +93,8 @@ class DataLayer(Layer):
                 first = given.get(names[0])
                 shape = self.declared.get(name) if first is None else self.follows(index, first)
             if shape is None:
-                sizes = self.advice(index)
+                known = (channels or {}).get(name)
+                sizes = [str(known) if size == "C" and known else size for size in self.advice(index)]
                 argument, option = f'{{"{name}": ({", ".join(sizes)})}}', f"{name}={','.join(sizes)}"
                 raise self.error(
                     f'states no input size: the shape of "{name}" is not known',
@@ -133,7 +138,7 @@ class Input(DataLayer):
         return stated * tops if len(stated) == 1 else stated
 
     def advice(self, top: int) -> tuple[str, ...]:
-        return ("1", "3", "H", "W")
+        return ("1", "C", "H", "W")
 
     def open_source(self, reading: Reading) -> Source | None:
         return None

@@ -31,12 +31,16 @@ class PictureData(DataLayer):
         """The number of pictures in a batch; 0 if the prototxt does not state it."""
         return self.spec.message.data_param.batch_size
 
-    def channels(self) -> int:
-        """The number of channels, as far as it can be known."""
+    def channels_stated(self) -> int:
+        """The number of channels; 0 if the prototxt does not state it."""
         param = self.spec.message.transform_param
         if param.force_gray or param.force_color:
             return 1 if param.force_gray else 3
-        return len(param.mean_value) if len(param.mean_value) > 1 else 3
+        return len(param.mean_value) if len(param.mean_value) > 1 else 0
+
+    def channels(self) -> int:
+        """The number of channels, as far as it can be known."""
+        return self.channels_stated() or 3
 
     def size(self) -> Size:
         """(height, width) of a picture before any crop, 0 where the prototxt does not state it."""
@@ -63,7 +67,7 @@ class PictureData(DataLayer):
         return self.label(data[0]) if top == 1 and data else super().follows(top, data)
 
     def advice(self, top: int) -> tuple[str, ...]:
-        return ("1", str(self.channels()), "H", "W") if top == 0 else super().advice(top)
+        return ("1", str(self.channels_stated() or "C"), "H", "W") if top == 0 else super().advice(top)
 
 
 @layer("Data")

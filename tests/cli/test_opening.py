@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+import caffecompat.pycaffe as pycaffe
 from tests.cli.records import call
 
 INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 6 dim: 6 } } }\n'
@@ -42,6 +43,30 @@ def told(tmp_path):
 def test_every_command_on_pictures_tells_it_once(command, told, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert told(INPUT + CONV, *command) == 1
+
+
+FOUR = """layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 6 kernel_size: 3 group: 2 } }
+"""
+
+
+@pytest.mark.parametrize("scaled", ["", SCALED])
+@pytest.mark.parametrize(
+    "fed",
+    [
+        'layer { name: "data" type: "Input" top: "data" }',
+        'layer { name: "data" type: "Data" top: "data" data_param { source: "gone" batch_size: 8 } }',
+    ],
+)
+def test_the_channels_of_an_unknown_shape_are_those_of_the_weights(fed, scaled, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "whole.prototxt").write_text(INPUT.replace("dim: 3", "dim: 4") + scaled + FOUR)
+    pycaffe.Net("whole.prototxt", pycaffe.TEST).save("net.caffemodel")
+    (tmp_path / "net.prototxt").write_text(fed + scaled + FOUR)
+    known = call("verify", "net.prototxt", "-w", "net.caffemodel", "--against", "onnxruntime", code=1)
+    assert "(--input-shape data=1,4,H,W)" in known.stderr
+    unknown = call("convert", "net.prototxt", "-o", "net.onnx", code=1)
+    assert "(--input-shape data=1,C,H,W)" in unknown.stderr
 
 
 @pytest.mark.parametrize("option", [("--mean", "1,2,3"), ("--scale", 1)])

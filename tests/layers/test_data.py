@@ -107,15 +107,17 @@ def test_shapes_that_the_prototxt_states(type_, body, shapes):
 @pytest.mark.parametrize(
     ("type_", "body", "hint"),
     [
-        ("Input", "", 'input_shapes={"y0": (1, 3, H, W)} (--input-shape y0=1,3,H,W)'),
-        ("Data", "data_param { batch_size: 8 }", 'input_shapes={"y0": (1, 3, H, W)} (--input-shape y0=1,3,H,W)'),
+        ("Input", "", 'input_shapes={"y0": (1, C, H, W)} (--input-shape y0=1,C,H,W)'),
+        ("Data", "data_param { batch_size: 8 }", 'input_shapes={"y0": (1, C, H, W)} (--input-shape y0=1,C,H,W)'),
         ("Data", "data_param { batch_size: 8 } transform_param { force_gray: true }", "(--input-shape y0=1,1,H,W)"),
-        ("Data", "transform_param { crop_size: 9 }", "(--input-shape y0=1,3,H,W)"),
+        ("Data", "transform_param { force_color: true }", "(--input-shape y0=1,3,H,W)"),
+        ("Data", "transform_param { mean_value: 1 mean_value: 2 }", "(--input-shape y0=1,2,H,W)"),
+        ("Data", "transform_param { crop_size: 9 }", "(--input-shape y0=1,C,H,W)"),
         (
             "AnnotatedData",
             "data_param { batch_size: 1 } transform_param "
             "{ resize_param { height: 300 width: 300 resize_mode: FIT_SMALL_SIZE } }",
-            "y0=1,3,H,W",
+            "y0=1,C,H,W",
         ),
         ("HDF5Data", "hdf5_data_param { batch_size: 8 }", 'input_shapes={"y0": (N, ...)} (--input-shape y0=N,...)'),
         ("BinLabelData", "bin_label_data_param { label_slice { dim: 6 dim: 6 } }", "y0=N,C,H,W"),
