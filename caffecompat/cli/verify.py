@@ -15,7 +15,10 @@ from caffecompat.cli.options import net_argument, net_options, python_option
 if TYPE_CHECKING:
     import numpy as np
 
+    from caffecompat.cli.opening import Opened
     from caffecompat.cli.predict._session import Session
+    from caffecompat.errors import CaffeCompatError
+    from caffecompat.net import Net
 
 DEPARTS = 3
 PROGRAMS = ("opencv", "onnxruntime", "openvino", "caffe")
@@ -102,34 +105,35 @@ def _answers(
     """The net to be run, the input of both, and what the other program computes."""
     import torch
 
-    from caffecompat.cli.opening import open_net
-    from caffecompat.cli.predict._features import read_inputs
     from caffecompat.cli.predict._session import Session
     from caffecompat.errors import UsageError, quoted
+    from caffecompat.export.axes import fed
+    from caffecompat.formats.arrays import read_arrays
     from caffecompat.verify import peers
     from caffecompat.verify.reference import read_reference
 
     rest = dict(options)
     shapes = list(rest.pop("input_shapes"))
-    recorded = None
+    recorded, arrays = None, {}
     if against.endswith(".npz"):
         if given is not None:
             raise UsageError("--input is not for recorded answers: they are to an input of their own")
         recorded = read_reference(against)
-        shapes = _recorded_shapes(shapes, {name: value.shape for name, value in recorded.inputs.items()})
+        arrays = recorded.inputs
     elif against not in PROGRAMS:
         raise UsageError(f"--against: expected {', '.join(PROGRAMS)} or a .npz file, got {quoted(against)}")
-    opened = open_net(prototxt, weights, shapes, rest, {})
+    elif given is not None:
+        arrays = read_arrays(given)
+    opened = _opened_for(arrays, given or Path(against), prototxt, weights, shapes, rest)
     for note in opened.notes:
         tell(note)
     net = opened.net
     session = Session(net, opened.preprocessing, torch.device("cpu"))
+    inputs = {name or net.inputs[0]: array for name, array in arrays.items()}
+    if not arrays:
+        inputs = peers.drawn_inputs({key.name: net.blob_shapes[key] for key in fed(net)})
     if recorded is not None:
-        return session, recorded.inputs, recorded.blobs
-    if given is not None:
-        inputs = read_inputs(given, net.inputs)
-    else:
-        inputs = peers.drawn_inputs({key.name: net.blob_shapes[key] for key in net.graph.inputs})
+        return session, inputs, recorded.blobs
     if against == "caffe":
         return session, inputs, peers.caffe_answers(prototxt, weights, inputs)
     if against == "onnxruntime":
@@ -139,21 +143,79 @@ def _answers(
     return session, inputs, peers.opencv_answers(net.graph, prototxt, weights, inputs)
 
 
-def _recorded_shapes(
-    asked: Sequence[tuple[str, tuple[int, ...]]], recorded: Mapping[str, tuple[int, ...]]
-) -> list[tuple[str, tuple[int, ...]]]:
-    """The shapes of the recorded inputs, and of others those asked for.
+def _opened_for(
+    arrays: Mapping[str, np.ndarray[Any, Any]],
+    file: Path,
+    prototxt: Path,
+    weights: Path,
+    asked: Sequence[tuple[str, tuple[int, ...]]],
+    rules: Mapping[str, Any],
+) -> Opened:
+    """The net, built for the inputs that a file has; where there are none, for the shapes asked for or stated.
 
     Raises:
-        UsageError: another one is asked for than was recorded.
+        ShapeError: the net does not take them.
+        UsageError: an input is missing, or is none of the net's, or another shape is asked for than the file has.
+        CaffeCompatError: a file of the net is at fault.
+    """
+    from caffecompat.cli.opening import open_net
+    from caffecompat.errors import CaffeCompatError, UsageError, quoted
+    from caffecompat.export.axes import fed
+
+    shapes = _shapes_of(arrays, file, asked)
+    try:
+        opened = open_net(prototxt, weights, shapes, rules, {})
+    except CaffeCompatError as error:
+        if not arrays:
+            raise
+        try:
+            net = open_net(prototxt, weights, asked, rules, {}).net
+        except CaffeCompatError:
+            raise error from None
+        raise _misfit(net, arrays, file, error) from error
+    missing = [key.name for key in fed(opened.net) if key.name not in arrays] if arrays and "" not in arrays else []
+    if missing:
+        raise UsageError(f"there is no array for input {quoted(missing[0])}", file=file)
+    return opened
+
+
+def _misfit(
+    net: Net, arrays: Mapping[str, np.ndarray[Any, Any]], file: Path, error: CaffeCompatError
+) -> CaffeCompatError:
+    """What to say where a net that opens as stated does not open for the arrays of a file."""
+    from caffecompat.errors import ShapeError, UsageError, did_you_mean, quoted
+
+    stated = {key.name: net.blob_shapes[key] for key in net.graph.inputs}
+    for given, array in arrays.items():
+        name = given or next(iter(stated), "")
+        if name not in stated:
+            known = ", ".join(stated) or "none"
+            hint = did_you_mean(name, stated)
+            return UsageError(f"the net has no input {quoted(name)}; its inputs are {known}", file=file, hint=hint)
+        if array.shape != stated[name]:
+            wanted, got = ("x".join(map(str, shape)) or "scalar" for shape in (stated[name], array.shape))
+            return ShapeError(
+                f"input {quoted(name)}: expected {wanted}, as the net states, or what its layers take; got {got}",
+                file=file,
+                hint=f'layer "{error.layer}" refuses it: {error.message}' if error.layer else error.message,
+            )
+    return error
+
+
+def _shapes_of(
+    arrays: Mapping[str, np.ndarray[Any, Any]], file: Path, asked: Sequence[tuple[str, tuple[int, ...]]]
+) -> list[tuple[str, tuple[int, ...]]]:
+    """The shapes of the inputs that a file has, and of others those asked for.
+
+    Raises:
+        UsageError: another one is asked for than the file has.
     """
     from caffecompat.errors import UsageError, quoted
 
     for name, shape in asked:
-        if recorded.get(name, shape) != shape:
-            found, wanted = ("x".join(map(str, sizes)) for sizes in (recorded[name], shape))
+        if name in arrays and arrays[name].shape != shape:
+            found, wanted = ("x".join(map(str, sizes)) for sizes in (arrays[name].shape, shape))
             raise UsageError(
-                f"--input-shape: the recorded answers are to an input {quoted(name)} of {found}, not of {wanted}",
-                hint="leave it out",
+                f"--input-shape: {file} has an input {quoted(name)} of {found}, not of {wanted}", hint="leave it out"
             )
-    return [*recorded.items(), *(one for one in asked if one[0] not in recorded)]
+    return [*((name, array.shape) for name, array in arrays.items()), *(one for one in asked if one[0] not in arrays)]

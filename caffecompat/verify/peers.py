@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from caffecompat.errors import CaffeCompatError, UnsupportedError, UsageError
+from caffecompat.errors import CaffeCompatError, UnsupportedError, UsageError, context
 from caffecompat.export.onnx.options import OPSET
 from caffecompat.graph.spec import Graph
 from caffecompat.net import Net
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from caffecompat.export.onnx.model import Model
 
 Arrays = dict[str, npt.NDArray[Any]]
+ELSEWHERE = "compare with another program: see --against"
 
 
 def caffe_answers(prototxt: Path, weights: Path, inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
@@ -78,7 +79,9 @@ def opencv_answers(graph: Graph, prototxt: Path, weights: Path, inputs: Mapping[
             net.setInput(np.ascontiguousarray(value), blob)
         found = dict(zip(wanted.values(), map(np.array, net.forward(list(wanted))), strict=True))
     except cv2.error as error:
-        raise CaffeCompatError(f"OpenCV {cv2.__version__} refuses the files: {error.err or error}") from error
+        raise CaffeCompatError(
+            f"OpenCV {cv2.__version__} refuses it: {error.err or error}", file=prototxt, hint=ELSEWHERE
+        ) from error
     return found
 
 
@@ -94,7 +97,8 @@ def onnxruntime_answers(net: Net, inputs: Mapping[str, npt.NDArray[Any]]) -> Arr
         module = runtime()
         if module is None:
             raise UnsupportedError("onnxruntime is not installed", hint="pip install 'caffecompat[onnx]'")
-        found = Session(module, path, model, list(names.values())).run(inputs)
+        with context(file=net.graph.file, hint=ELSEWHERE):
+            found = Session(module, path, model, list(names.values())).run(inputs)
     return _by_blob(found, names)
 
 
@@ -105,9 +109,11 @@ def openvino_answers(net: Net, inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays
         UnsupportedError: a package is missing, or a layer has no form in ONNX.
     """
     with _as_onnx(net, "openvino") as (_, path, names):
-        from caffecompat.export.openvino.runtime import Session
+        from caffecompat.export.openvino.runtime import Session, load_openvino
 
-        found = Session(path, list(names.values())).run(inputs)
+        load_openvino()
+        with context(file=net.graph.file, hint=ELSEWHERE):
+            found = Session(path, list(names.values())).run(inputs)
     return _by_blob(found, names)
 
 

@@ -65,7 +65,7 @@ def test_the_shape_may_be_said_again(folder):
     assert result.exit_code == 0, result.output
     other = verify("--against", "reference.npz", "--input-shape", "data=1,3,99,99")
     assert other.exit_code == 2
-    assert "the recorded answers are to an input 'data' of" in other.output
+    assert "reference.npz has an input 'data' of 2x3x6x6, not of 1x3x99x99" in other.output
 
 
 def test_equal(folder):
@@ -139,6 +139,99 @@ def test_against_programs_that_read_onnx(folder, program):
     result = verify("--against", program)
     assert result.exit_code == 0, result.output
     assert "4 of 4 blobs compared, all equal" in result.output
+
+
+@pytest.mark.parametrize("program", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_another_batch_than_the_prototxt_states(folder, program, batch):
+    """The other program's model is built for the input that is given."""
+    np.save("x.npy", np.random.default_rng(0).uniform(-1, 1, (batch, 3, 6, 6)).astype(np.float32))
+    result = verify("--against", program, "--input", "x.npy", "--json", "result.json")
+    assert result.exit_code == 0, result.output
+    assert "4 of 4 blobs compared, all equal" in result.output
+    assert json.loads((folder / "result.json").read_text())["blobs"][0]["shape"] == [batch, 4, 4, 4]
+
+
+@pytest.mark.parametrize("program", ["onnxruntime", "openvino", "opencv", "caffe"])
+@pytest.mark.parametrize(
+    ("shape", "why"),
+    [
+        ((1, 3, 2, 2), 'layer "conv" refuses it: a kernel that reaches over (3, 3) does not fit the bottom'),
+        ((1, 2, 6, 6), 'layer "conv" refuses it: expected shape (4, 2, 3, 3) for blob 0 (weight), got (4, 3, 3, 3)'),
+        ((1, 3, 8, 8), 'layer "fc" refuses it: expected shape (5, 36) for blob 0 (weight), got (5, 16)'),
+        ((6, 6), 'layer "conv" refuses it: '),
+    ],
+)
+def test_a_shape_that_the_net_does_not_take(folder, program, shape, why):
+    """Whatever it is to be compared with, the net refuses it first: with the file, the blob and the layer."""
+    np.save("x.npy", np.zeros(shape, np.float32))
+    result = verify("--against", program, "--input", "x.npy")
+    got = "x".join(map(str, shape))
+    assert result.exit_code == 1
+    first, hint = result.stderr.splitlines()
+    assert (
+        first == f"Error: x.npy: input 'data': expected 2x3x6x6, as the net states, or what its layers take; got {got}"
+    )
+    assert why in hint
+
+
+def test_recorded_answers_to_a_shape_that_the_net_does_not_take(folder):
+    with np.load("reference.npz") as arrays:
+        np.savez("reference.npz", **{**arrays, "input/data": np.zeros((1, 3, 2, 2), np.float32)})
+    result = verify("--against", "reference.npz")
+    assert result.exit_code == 1
+    assert "reference.npz: input 'data': expected 2x3x6x6" in result.stderr
+
+
+def test_inputs_by_name(folder):
+    values = np.ones((1, 3, 6, 6), np.float32)
+    np.savez("x.npz", data=values)
+    assert verify("--against", "onnxruntime", "--input", "x.npz").exit_code == 0
+    other = verify("--against", "onnxruntime", "--input", "x.npz", "--input-shape", "data=2,3,6,6")
+    assert other.exit_code == 2
+    assert "--input-shape: x.npz has an input 'data' of 1x3x6x6, not of 2x3x6x6" in other.stderr
+    np.savez("y.npz", dat=values)
+    unknown = verify("--against", "onnxruntime", "--input", "y.npz")
+    assert unknown.exit_code == 2
+    assert "y.npz: the net has no input 'dat'; its inputs are data\n  did you mean" in unknown.stderr
+
+
+TWO = """
+input: "a" input_shape { dim: 2 dim: 3 } input: "b" input_shape { dim: 2 dim: 3 }
+layer { name: "c" type: "DummyData" top: "c"
+  dummy_data_param { shape { dim: 2 dim: 3 } data_filler { type: "constant" value: 5 } } }
+layer { name: "sum" type: "Eltwise" bottom: "a" bottom: "b" bottom: "c" top: "sum" }
+layer { name: "fc" type: "InnerProduct" bottom: "sum" top: "fc"
+  inner_product_param { num_output: 2 weight_filler { type: "gaussian" std: 1 } } }
+"""
+
+
+@pytest.mark.parametrize("program", ["onnxruntime", "openvino", "caffe"])
+def test_what_the_net_makes_itself_is_not_fed(folder, program):
+    (folder / "net.prototxt").write_text(TWO)
+    caffe.Net("net.prototxt", caffe.TEST).save("net.caffemodel")
+    result = verify("--against", program)
+    assert result.exit_code == 0, result.output
+    assert "2 of 2 blobs compared, all equal" in result.output
+    np.savez("x.npz", a=np.ones((2, 3), np.float32))
+    missing = verify("--against", program, "--input", "x.npz")
+    assert missing.exit_code == 2
+    assert missing.stderr == "Error: x.npz: there is no array for input 'b'\n"
+
+
+def test_what_the_other_program_refuses(folder, monkeypatch):
+    """The error names the net, and no option that this command lacks."""
+    import onnxruntime
+
+    class Refusing(onnxruntime.InferenceSession):
+        def run(self, *_):
+            raise RuntimeError("no memory")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Refusing)
+    result = verify("--against", "onnxruntime")
+    assert result.exit_code == 1
+    told = "net.prototxt: ONNX Runtime refuses the model: no memory\n  compare with another program: see --against\n"
+    assert result.stderr == f"Error: {told}"
 
 
 def test_refusals(folder, monkeypatch):

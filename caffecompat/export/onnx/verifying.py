@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx
 
-from caffecompat.errors import CaffeCompatError
+from caffecompat.errors import CaffeCompatError, context
 from caffecompat.export.axes import Axes
 from caffecompat.export.onnx.model import Model
 from caffecompat.export.sampling import Array
@@ -58,13 +58,14 @@ def compare(net: Net, path: Path, model: Model, axes: Axes) -> list[Comparison] 
     module = runtime()
     if module is None:
         return None
-    session = Session(module, path, model, [model.names[key] for key in watched(net)])
-
-    def run(inputs: Mapping[str, Array]) -> dict[BlobKey, Array]:
-        return by_key(session.run(inputs), model)
-
     allowed = HALF_TOLERANCE if model.half else TOLERANCE
-    return compare_with(net, axes.inputs, run, f"ONNX Runtime {module.__version__}", allowed=allowed)
+    with context(hint=HINT):
+        session = Session(module, path, model, [model.names[key] for key in watched(net)])
+
+        def run(inputs: Mapping[str, Array]) -> dict[BlobKey, Array]:
+            return by_key(session.run(inputs), model)
+
+        return compare_with(net, axes.inputs, run, f"ONNX Runtime {module.__version__}", allowed=allowed)
 
 
 def by_key(found: Mapping[str, Array], model: Model) -> dict[BlobKey, Array]:
@@ -102,7 +103,7 @@ class Session:
 
 def _refused(error: Exception) -> CaffeCompatError:
     reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return CaffeCompatError(f"ONNX Runtime refuses the model: {reason}", hint=HINT)
+    return CaffeCompatError(f"ONNX Runtime refuses the model: {reason}")
 
 
 def _with_outputs(path: Path, names: list[str]) -> str:
