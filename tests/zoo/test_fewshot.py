@@ -30,17 +30,22 @@ def test_the_interval_of_a_mean():
 
 @pytest.mark.slow
 def test_held_out_glyphs_are_told_better_by_training(tmp_path):
-    curves = compare(tmp_path, classes=100, iterations=30, stops=1, episodes=100, seeds=[1], filters=16)
+    curves = compare(tmp_path, classes=200, iterations=60, stops=1, episodes=100, seeds=[1], filters=16)
     assert curves.keys() == {NEAREST, PLAIN, MATCHING, CONTEXT}
     found = {name: summary(ends(several)) for name, several in curves.items()}
     # By chance a fifth; of an embedding that has learnt nothing 0.35.
-    assert found[MATCHING][0] - found[MATCHING][1] > 0.45
-    assert all(mean - half > 0.25 for mean, half in found.values())
+    assert found[MATCHING][0] - found[MATCHING][1] > 0.55
+    assert all(mean - half > 0.35 for mean, half in found.values())
+    # What the page says of its longer run. Here the gain is 15.6 points; with seeds 2 and 3 it is 8 and more.
+    mean, half = summary(gains(curves[MATCHING], curves[NEAREST]))
+    assert mean - half > 0.05
+    # So does full context.
+    assert found[CONTEXT][0] > found[NEAREST][0]
     # The paper's attention is nearly flat over cosines of rectified embeddings.
     mean, half = summary(gains(curves[MATCHING], curves[PLAIN]))
     assert mean > half
     assert report(curves)[-4].startswith("matching over matching, scale 1: ")
-    plot(tmp_path / "curves.png", curves, 30)
+    plot(tmp_path / "curves.png", curves, 60)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
