@@ -27,10 +27,11 @@ SECONDS = 60
 
 
 def find_browser():
-    """The program; the test is skipped where there is none."""
+    """The program; where there is none the test is skipped, or fails if CAFFECOMPAT_BROWSER=required."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
-        pytest.skip("needs Chromium, which is not installed: make browser")
+        absent = pytest.fail if os.environ.get("CAFFECOMPAT_BROWSER") == "required" else pytest.skip
+        absent("needs Chromium, which is not installed: make browser")
     return path
 
 

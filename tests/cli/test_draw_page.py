@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.cli.browser import Browser
+from tests.cli.browser import Browser, find_browser
 from tests.cli.records import call
 
 # Names that would be markup, or end the script, if anything were not escaped.
@@ -52,6 +52,19 @@ def tab(browser, page):
     yield tab
     assert tab.faults() == []
     assert tab.requests() == [page.as_uri()]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "outcome"),
+    [("required", pytest.fail.Exception), ("", pytest.skip.Exception), (None, pytest.skip.Exception)],
+)
+def test_without_a_browser(wanted, outcome, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CAFFECOMPAT_BROWSER", raising=False)
+    if wanted is not None:
+        monkeypatch.setenv("CAFFECOMPAT_BROWSER", wanted)
+    with pytest.raises(outcome, match="make browser"):
+        find_browser()
 
 
 @pytest.mark.slow
