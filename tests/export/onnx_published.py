@@ -35,6 +35,8 @@ from tests.support import SHARED
 
 RULES = {"phase": "TEST", "level": 0, "stages": (), "dialect": "ssd", "ignore_fields": ()}
 PREPARING = {"mean": None, "scale": None, "channels": None, "labels": None}
+# No prototxt, as it was found: its first line is a bare name. It gets an error that says so.
+MALFORMED = "VGG_19_layers_train_val.prototxt"
 # Values of a blob for one picture.
 LARGE = 1.2e7
 # What prototxts leave to their databases.
@@ -72,10 +74,7 @@ class Row:
 def published(parts: list[str]) -> list[Path]:
     """The prototxts of nets in `shared`, those whose names hold one of these parts."""
     found = [*SHARED.glob("prototxt/**/*.prototxt"), *SHARED.glob("models/**/*.prototxt")]
-    # One is no prototxt: its first line is a bare name.
-    nets = [
-        path for path in sorted(found) if "solver" not in path.name and path.name != "VGG_19_layers_train_val.prototxt"
-    ]
+    nets = [path for path in sorted(found) if "solver" not in path.name and path.name != MALFORMED]
     return [path for path in nets if not parts or any(part in str(path.relative_to(SHARED)) for part in parts)]
 
 

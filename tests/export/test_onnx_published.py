@@ -8,14 +8,48 @@ import torch
 
 import caffecompat
 from caffecompat import Net
+from caffecompat.errors import FormatError
 from caffecompat.export.onnx.exporting import export_onnx
 from caffecompat.export.onnx.options import OnnxOptions
 from caffecompat.formats import read_net
 from caffecompat.graph import build_graph
 from tests.export.onnx_cases import assert_same, run_model, run_net
-from tests.export.onnx_published import in_opencv, published
+from tests.export.onnx_published import MALFORMED, compared, in_opencv, published
 from tests.reference.make_nets import seeded, seeded_input
-from tests.support import REFERENCE, shared_file
+from tests.support import REFERENCE, SHARED, shared_file
+
+# Those of `published` that take a second or less; the others are left to the program.
+CHEAP = (
+    "models/cifar10_full_h5/cifar10_full",
+    "models/cifar10_full_h5/cifar10_full_sigmoid_deploy_made_bn",
+    "models/cifar10_full_h5/cifar10_full_sigmoid_train_test_bn",
+    "models/cifar10_full_h5/cifar10_full_train_test",
+    "models/cifar10_quick_encodings/cifar10_quick",
+    "models/cifar10_quick_encodings/cifar10_quick_test",
+    "models/cifar10_quick_encodings/cifar10_quick_train",
+    "models/hyperlpr_fp16/HorizonalFinemapping",
+    "models/lenet_v1/lenet",
+    "models/lenet_v1/lenet_train_test",
+    "models/mtcnn/det1",
+    "models/mtcnn/det2",
+    "models/mtcnn/det3",
+    "models/wechat_detect/detect",
+    "prototxt/bvlc/cifar10__cifar10_full",
+    "prototxt/bvlc/cifar10__cifar10_full_train_test",
+    "prototxt/bvlc/mnist__lenet",
+    "prototxt/bvlc/mnist__lenet_train_test",
+    "prototxt/bvlc/siamese__mnist_siamese_train_test",
+    "prototxt/dilation/train_context/test_net",
+    "prototxt/dilation/train_context/train_net",
+    "prototxt/legacy/cifar10_full",
+    "prototxt/legacy/cifar10_full_train",
+    "prototxt/legacy/cifar10_quick",
+    "prototxt/legacy/cifar10_quick_train",
+    "prototxt/legacy/lenet",
+    "prototxt/legacy/lenet_test",
+    "prototxt/legacy/lenet_train",
+    "prototxt/legacy/lenet_v1_version1_interim_20140323",
+)
 
 
 def model(name, weights, folder, shape=None, **options):
@@ -72,7 +106,28 @@ def test_ssd300_in_onnx_runtime_and_opencv(tmp_path):
     assert_rows(in_opencv(tmp_path / "net.onnx", inputs), rows)
 
 
+@pytest.mark.filterwarnings("ignore::caffecompat.errors.CaffeCompatWarning")
+@pytest.mark.parametrize("name", CHEAP)
+def test_small_nets(name, tmp_path):
+    """As the program compares all: by the conversion itself, and from outside, on other values."""
+    rows = list(compared(shared_file(f"{name}.prototxt"), tmp_path))
+    assert rows
+    for row in rows:
+        assert row.inside is not None
+        assert max(row.inside, row.outside, row.opencv or 0) <= 1e-4, row
+
+
 def test_the_program_knows_the_nets():
     shared_file("prototxt")
-    assert len(published([])) > 40
-    assert all("solver" not in path.name for path in published([]))
+    names = {str(path.relative_to(SHARED).with_suffix("")) for path in published([])}
+    assert len(names) > 40
+    assert not any("solver" in name for name in names)
+    assert names.issuperset(CHEAP)
+
+
+def test_the_malformed_one():
+    """As it was found, it begins with a bare name."""
+    path = shared_file(f"prototxt/vgg/{MALFORMED}")
+    with pytest.raises(FormatError, match='expected ":" or "{" after VGG_ILSVRC_19_layers_train_val') as caught:
+        read_net(path)
+    assert (caught.value.file, caught.value.line) == (str(path), 1)
