@@ -1,7 +1,8 @@
 """Two nets that are to compute the same, compared on random input.
 
 Layers that choose (DetectionOutput, ArgMax, ...) turn a difference of 1e-7 into another choice where two values are
-nearly equal. So what they read is compared, like outputs, and then both nets go on from the same values.
+nearly equal, and Softmax makes differences larger, or hides them where one value is far above the others. So what they
+read is compared, like outputs, and then both nets go on from the same values.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from caffecompat.layers.fork_neurons import Sign
 from caffecompat.layers.neurons import Threshold
 from caffecompat.layers.pooling import Pooling
 from caffecompat.layers.proposal import Proposal, PythonProposal
+from caffecompat.layers.recurrent import Recurrent
+from caffecompat.layers.roi import ROIPooling
 from caffecompat.layers.selecting import BatchReindex, Filter
+from caffecompat.layers.softmax import Softmax
 from caffecompat.net import Net
 
 
@@ -29,6 +33,12 @@ def chooses(layer: Layer) -> bool:
     if isinstance(layer, Pooling):
         return layer.mask
     return isinstance(layer, (ArgMax, BatchReindex, DetectionOutput, Filter, Proposal, PythonProposal, Sign, Threshold))
+
+
+def is_sensitive(layer: Layer) -> bool:
+    """Whether the least difference in what a layer reads may change its tops much, or a large one little."""
+    # Which value a window of ROIPooling holds hangs on its corners.
+    return chooses(layer) or isinstance(layer, (ROIPooling, Softmax))
 
 
 def difference(found: Tensor, wanted: Tensor) -> float:
@@ -46,11 +56,11 @@ def difference(found: Tensor, wanted: Tensor) -> float:
 
 
 def compare(wanted: Net, found: Net) -> dict[str, float]:
-    """The difference of each output of two nets of the same inputs, and of what layers that choose read, by blob.
+    """The difference of each output of two nets of the same inputs, and of what sensitive layers read, by blob.
 
     Args:
         wanted: the net that is right, in evaluation.
-        found: the other, with the same layers that choose, in the same order.
+        found: the other, with the same sensitive layers, in the same order.
 
     Raises:
         CaffeCompatError: a net cannot compute random values, or does not give finite ones.
@@ -70,13 +80,13 @@ def compare(wanted: Net, found: Net) -> dict[str, float]:
 
 
 class _Recorded:
-    """Hooks that keep what layers that choose read."""
+    """Hooks that keep what sensitive layers read."""
 
     def __init__(self) -> None:
         self.read: list[tuple[Tensor, ...]] = []
 
     def before(self, index: int, layer: Layer, bottoms: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        if chooses(layer):
+        if is_sensitive(layer):
             self.read.append(bottoms)
         return bottoms
 
@@ -87,7 +97,7 @@ class _Recorded:
 
 
 class _Compared(_Recorded):
-    """Hooks that compare what layers that choose read with what was recorded, and hand them that."""
+    """Hooks that compare what sensitive layers read with what was recorded, and hand them that."""
 
     def __init__(self, recorded: _Recorded) -> None:
         super().__init__()
@@ -95,7 +105,7 @@ class _Compared(_Recorded):
         self.differences: dict[str, float] = {}
 
     def before(self, index: int, layer: Layer, bottoms: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        if not chooses(layer):
+        if not is_sensitive(layer):
             return bottoms
         expected = next(self._expected)
         for key, bottom, right in zip(layer.spec.bottoms, bottoms, expected, strict=True):
@@ -107,4 +117,7 @@ def _run(net: Net, inputs: dict[str, Tensor], hooks: _Recorded) -> dict[str, Ten
     env = {key: inputs[key.name] for key in net.graph.inputs}
     with torch.no_grad():
         net.run(env, hooks=hooks, keep=frozenset(net.graph.outputs))
+    for layer in net.layers:
+        if isinstance(layer, Recurrent):
+            layer.forget()
     return {key.name: env[key] for key in net.graph.outputs}

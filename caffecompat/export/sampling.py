@@ -1,4 +1,4 @@
-"""Random inputs to try a model with."""
+"""Random inputs and parameters to try a model with."""
 
 from __future__ import annotations
 
@@ -62,6 +62,29 @@ def random_tensors(net: Net) -> dict[str, Tensor]:
     shapes = {key.name: net.blob_shapes[key] for key in net.graph.inputs}
     drawn = random_inputs(net, shapes, np.random.default_rng(0), pixels=True)
     return {name: torch.from_numpy(value) for name, value in drawn.items()}
+
+
+def draw_parameters(net: Net) -> None:
+    """Let all parameters of a net be random, the same each time, each of a size at which it matters to the outputs.
+
+    Weights keep the scale of what passes through (deviation (2 / fan-in) ** 0.5); factors and variances are positive.
+    Its old parameters' memory is not written to.
+    """
+    random = np.random.default_rng(1)
+    for layer in net.layers:
+        for index, (name, blob) in enumerate(zip(layer.blob_names, layer.blobs, strict=True)):
+            if layer.owner_of(index)[0] is layer:
+                values = _drawn(name, tuple(blob.shape), random)
+                layer.set_blob(index, torch.from_numpy(np.asarray(values, np.float32).reshape(blob.shape)))
+
+
+def _drawn(name: str, shape: Shape, random: np.random.Generator) -> Array:
+    fan_in = prod(shape[1:])
+    if name in ("variance", "factor") or (name == "weight" and (len(shape) < 2 or fan_in == 1)):
+        return random.uniform(0.5, 1.5, shape)
+    values = np.asarray(random.standard_normal(shape, dtype=np.float32))
+    values *= (2 / max(fan_in, 1)) ** 0.5 if len(shape) > 1 else 0.5
+    return values
 
 
 def _numbers(layer: Layer, place: int, shapes: list[Shape], random: np.random.Generator) -> Array | None:

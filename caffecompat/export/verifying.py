@@ -18,13 +18,11 @@ from torch import Tensor
 
 from caffecompat.errors import CaffeCompatError, quoted, shown
 from caffecompat.export.axes import fed
-from caffecompat.export.comparing import chooses, difference
+from caffecompat.export.comparing import difference, is_sensitive
 from caffecompat.export.sampling import Array, random_inputs
 from caffecompat.graph.spec import BlobKey, Shape
 from caffecompat.layers.base import Layer
 from caffecompat.layers.recurrent import Recurrent
-from caffecompat.layers.roi import ROIPooling
-from caffecompat.layers.softmax import Softmax
 from caffecompat.net import Net
 
 TOLERANCE = 1e-4
@@ -74,12 +72,6 @@ class Exported:
     files: list[Path]
     varies: bool
     comparisons: list[Comparison] | None
-
-
-def is_sensitive(layer: Layer) -> bool:
-    """Whether the least difference in what a layer reads may change its tops much."""
-    # Which value a window of ROIPooling holds hangs on its corners, and Softmax makes differences larger.
-    return chooses(layer) or isinstance(layer, (ROIPooling, Softmax))
 
 
 def watched(net: Net) -> list[BlobKey]:
