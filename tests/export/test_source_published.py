@@ -62,14 +62,16 @@ def test_trained_models(tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*save_output_param is ignored:caffecompat.errors.CaffeCompatWarning")
 def test_ssd300(tmp_path):
-    """The detections of the original Caffe, with seeded weights on a seeded picture."""
+    """The detections of the net and of the original Caffe, with seeded weights on a seeded picture."""
     net = Net(build_graph(read_net(shared_file("prototxt/ssd/SSD300_VOC0712/deploy.prototxt")), "TEST"))
     for layer in net.layers:
         for index, blob in enumerate(layer.blobs):
             layer.give(index, torch.from_numpy(seeded(layer.spec.name, layer.spec.type, index, tuple(blob.shape))))
     path = written(net, tmp_path)
     assert_tidy(path)
-    ((found,),) = run_apart([(path, [seeded_input((1, 3, 300, 300))])], 2)
+    picture = seeded_input((1, 3, 300, 300))
+    ((found,),) = run_apart([(path, [picture])], 2)
+    assert_rows(found, run_net(net.eval(), {"data": picture})["detection_out"])
     with np.load(REFERENCE / "nets" / "ssd300_voc.npz") as record:
         assert_rows(found, record["out/detection_out"])
     code = path.read_text()
