@@ -4,6 +4,9 @@ One object: "schema" is "caffecompat.preprocessing/1"; every other key is an att
 as [height, width], tuples as lists; "mean_image" is null or {"shape": [C, H, W], "float32": base64 of the
 little-endian values in row-major order}; "segmentation" is null or an object with the attributes of
 `Segmentation`. Keys that are absent have the attribute's default; unknown keys are refused.
+
+A file beside an export has `ORIGIN` besides: the version that wrote it, {name: SHA-256} of the files that the net came
+from, and the licence, which are no part of the record.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from caffecompat.data.preprocessing import (
 from caffecompat.errors import FormatError, did_you_mean, quoted
 
 SCHEMA = "caffecompat.preprocessing/1"
+ORIGIN = ("caffecompat_version", "sources", "license")
 MAX_SIDE = 1 << 20
 
 
@@ -56,8 +60,7 @@ def from_json(text: str | bytes) -> Preprocessing:
     if not isinstance(values, dict) or values.get("schema") != SCHEMA:
         got = quoted(values.get("schema")) if isinstance(values, dict) else type(values).__name__
         raise FormatError(f'expected a preprocessing record with "schema": "{SCHEMA}", got {got}')
-    del values["schema"]
-    return Preprocessing(**_read(values, _READERS))
+    return Preprocessing(**_read({key: values[key] for key in values if key not in ("schema", *ORIGIN)}, _READERS))
 
 
 def _read(values: dict[str, Any], readers: dict[str, Callable[[Any], Any]]) -> dict[str, Any]:

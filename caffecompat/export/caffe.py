@@ -12,13 +12,17 @@ from caffecompat.net.saving import net_blobs, net_message
 
 
 def export_prototxt(net: Net, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write the net's graph as text; the metadata are comments at the top, each `# name: value` on one line."""
+    """Write the net's graph as text; the metadata are comments at the top, each `# name: value`, on one line if it is.
+
+    Of a text of several lines each is a comment.
+    """
     unknown = [
         replace(field, path=("layer", spec.index, *field.path[2:]))
         for spec in net.graph.layers
         for field in spec.unknown
     ]
-    comments = "".join(f"# {name}: {value}\n" for name, value in metadata.items())
+    lines = [line for name, value in metadata.items() for line in f"{name}: {value}".splitlines()]
+    comments = "".join(f"# {line}\n" for line in lines)
     with atomic_write(path) as file:
         file.write(comments.encode())
         file.write(write_text(net_message(net), unknown).encode())

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import caffecompat
 from caffecompat.data.preprocessing import Preprocessing
+from caffecompat.data.record import ORIGIN
 from caffecompat.errors import CaffeCompatError, CaffeCompatWarning
 from caffecompat.export.caffe import export_caffemodel, export_hdf5, export_prototxt
 from caffecompat.export.compared import COMPARED, Asked
@@ -53,8 +54,8 @@ def export(
     """Write a net to a file, replacing the file whole if it exists.
 
     The preprocessing, the version of caffecompat, the SHA-256 of the sources and the licence go with it: as metadata
-    in `.pt2`, `.onnx`, `.xml`, `.pte`, `.safetensors` and `.pt`, as comments in `.prototxt`. `.caffemodel` and
-    `.caffemodel.h5` have no place for them: they get the preprocessing alone, in a file beside them,
+    in `.pt2`, `.onnx`, `.xml`, `.pte`, `.safetensors` and `.pt`, as constants in `.py`, as comments in `.prototxt`.
+    `.caffemodel` and `.caffemodel.h5` have no place for them: they have a file beside them,
     `<name>.preprocessing.json`, which a `.pte` gets too.
 
     Args:
@@ -120,9 +121,15 @@ def export(
     if suffix in _RECORD_BESIDE:
         beside = path.with_name(path.name[: -len(suffix)] + ".preprocessing.json")
         with atomic_write(beside) as file:
-            file.write(metadata["preprocessing"].encode() + b"\n")
+            file.write(_record_beside(metadata).encode() + b"\n")
         written.append(beside)
     return written
+
+
+def _record_beside(metadata: Mapping[str, str]) -> str:
+    """The JSON of a file beside an export: the record, and where the net came from; `data.record` describes it."""
+    origin = {**metadata, "sources": json.loads(metadata["sources"])}
+    return json.dumps({**json.loads(metadata["preprocessing"]), **{key: origin[key] for key in ORIGIN}})
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
