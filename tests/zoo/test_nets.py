@@ -100,6 +100,8 @@ def test_sizes(name, variant):
         # 38, 19, 10, 5, 3 and 1 places a side, of 4, 6, 6, 6, 4 and 4 boxes. On ZFNet a pooling with a padding rounds
         # 38 up to 20; on ResNet there are 3 boxes and 6.
         ("ssd300", "zf", 4 * 38**2 + 6 * (20**2 + 10**2 + 5**2) + 4 * (3**2 + 1)),
+        # At 512 the poolings' padding makes it one place more at once: 65, 33, 17, 9, 5 and 3, and the last has 2.
+        ("ssd512", "zf", 4 * 65**2 + 6 * (33**2 + 17**2 + 9**2 + 5**2) + 4 * (3**2 + 2**2)),
         ("ssd300", "resnet-101", 3 * 38**2 + 6 * (19**2 + 10**2 + 5**2 + 3**2 + 1)),
     ],
 )
