@@ -64,4 +64,4 @@ def test_what_cannot_be_verified(net):
     net.layer("three").bias.data.fill_(float("nan"))
     export(net, "net.caffemodel")
     done = convert("--fuse", "-o", "fused.pt", status=1)
-    assert "Error: the net's output 'sum' is not finite on random input" in done.stderr
+    assert "Error: the net's blob 'sum' is not finite on random input" in done.stderr

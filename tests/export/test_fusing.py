@@ -177,7 +177,7 @@ def test_what_differs_is_refused(monkeypatch):
 def test_a_net_that_is_not_finite():
     net = trained_net(SMALL)
     net.layer("fc").bias.data.fill_(float("inf"))
-    with pytest.raises(CaffeCompatError, match="output 'fc' is not finite on random input"):
+    with pytest.raises(CaffeCompatError, match="blob 'fc' is not finite on random input"):
         caffecompat.fuse(net)
 
 

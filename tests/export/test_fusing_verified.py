@@ -16,6 +16,7 @@ from caffecompat.graph import build_graph
 from caffecompat.graph.passes import fused
 from caffecompat.zoo import ask, find_model, make
 from tests.export.test_fusing import SMALL, apart, fuse
+from tests.export.test_pt2 import DETECTOR
 from tests.graph.passes.nets import trained_net
 from tests.support import make_net
 
@@ -90,9 +91,20 @@ def test_random_parameters_that_are_not_finite():
     _, notes = fuse(net)
     assert re.fullmatch(
         r"verified on random input: outputs differ by at most \d\.\de-\d\d of their magnitude; "
-        r"with random parameters the net's output 'e' is not finite .*",
+        r"with random parameters the net's blob 'e' is not finite .*",
         notes[-1],
     )
+
+
+def test_boxes_of_infinite_size():
+    """Offsets decode by exp; what they are is compared, whatever comes of them."""
+    text = DETECTOR.replace("THRESHOLD", "0").replace("NMS", "0.45").replace("ETA", "1")
+    first, loc, rest = text.partition('layer { name: "loc"')
+    net = trained_net(first + 'layer { name: "bn" type: "BatchNorm" bottom: "features" top: "features" }' + loc + rest)
+    net.layer("loc").bias.data.fill_(1e3)
+    with torch.no_grad():
+        assert not net(data=torch.zeros(1, 3, 12, 16))["out"].isfinite().all()
+    assert apart(fuse(net)[1]) < 1e-5
 
 
 def test_what_recurrent_layers_carry_is_not_left_by_verifying():
