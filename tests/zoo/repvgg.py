@@ -1,12 +1,14 @@
 """RepVGG in small, on a slice of CIFAR-10: which branches count, and what int8 costs.
 
     python -m tests.zoo.repvgg [--width 0.25] [--blocks 2] [--iterations 300] [--seeds 1 2 3] [--nets branches ...]
+        [--plot FILE.png]
 
 Trains RepVGG-A0 with its channels multiplied by --width and at most --blocks blocks in a stage, on pictures of 32x32,
 and tests it as it was trained, fused, fused in int8, and fused with kernels of six bits of which each layer has one
 scale. "no-identity", "no-1x1" and "3x3" lack branches; "kernel-decay" lets the kernel of the whole block decay; "plain"
 is trained by RepOptimizer, with the factors that "search" found with the same seed. The deviations are those of the
-kernels of 3x3, layer by layer the least and the greatest, before fusion and after.
+kernels of 3x3, layer by layer the least and the greatest, before fusion and after; --plot draws all of them, of the
+first seed.
 """
 
 from __future__ import annotations
@@ -169,6 +171,20 @@ def row(found: Sequence[Found]) -> str:
     return " | ".join(cells)
 
 
+def plot(path: Path, found: Mapping[str, Found]) -> None:
+    """The deviations of the kernels of each net, layer by layer, before fusing (dashed) and after."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((7, 4), layout="constrained")
+    axes = figure.add_subplot(xlabel="layer", ylabel="standard deviation of the 3x3 kernel")
+    for number, (form, one) in enumerate(found.items()):
+        for label, values, line in ((f"{form}, trained", one.before, "--"), (f"{form}, fused", one.after, "-")):
+            axes.plot(range(1, len(values) + 1), values, line, color=f"C{number}", marker="o", label=label)
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    figure.savefig(path, dpi=80)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=float, default=0.25)
@@ -176,7 +192,9 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=2)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--nets", nargs="+", choices=FORMS, default=FORMS)
+    parser.add_argument("--plot", type=Path)
     asked = parser.parse_args()
+    firsts: dict[str, Found] = {}
     torch.set_num_threads(1)
     images, labels = pictures(range(4000, 5000), MEAN_BGR, SCALE)
     calibration, _ = pictures(range(64), MEAN_BGR, SCALE)
@@ -188,8 +206,11 @@ def main() -> None:
             for seed in asked.seeds:
                 files = run(folder, form, data, asked.width, asked.blocks, asked.iterations, seed)
                 found.append(score(*files, images, labels, calibration))
+            firsts[form] = found[0]
             seconds = (time.process_time() - began) / len(found)
             print(f"| {form} | {row(found)} | {seconds:.0f} s |", flush=True)
+    if asked.plot is not None:
+        plot(asked.plot, firsts)
 
 
 if __name__ == "__main__":

@@ -66,9 +66,12 @@ def test_fusing_leaves_the_accuracy(tmp_path):
     data = write_cifar(tmp_path, 200, 20)
     images, labels = pictures(range(4000, 4200), MEAN_BGR, repvgg.SCALE)
     calibration, _ = pictures(range(40), MEAN_BGR, repvgg.SCALE)
+    forms = {}
     for form in ("branches", "search", "plain"):
         deploy, weights = repvgg.run(tmp_path, form, data, 0.125, 1, 4, 1)
-        found = repvgg.score(deploy, weights, images, labels, calibration)
+        forms[form] = found = repvgg.score(deploy, weights, images, labels, calibration)
         assert found.trained == found.fused
         assert found.apart < 1e-5
         assert len(found.before) == len(found.after) == 5
+    repvgg.plot(tmp_path / "deviations.png", forms)
+    assert (tmp_path / "deviations.png").read_bytes().startswith(b"\x89PNG")
