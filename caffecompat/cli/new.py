@@ -55,7 +55,7 @@ def command(
     The settings are those of the paper, and the data that of the originals unless --data names some. Paths start in
     the working directory. The result is the command that trains the net.
     """
-    from caffecompat.zoo import ask, find_model, make, write
+    from caffecompat.zoo import ask, data_notes, find_model, make, write
 
     if listing:
         _list(as_json)
@@ -72,7 +72,7 @@ def command(
         tell_written(path)
     if settings.data is not None and settings.test_data is None and not model.episodic:
         tell("there are no tests: --test-data names what to test on")
-    for note in nets.notes:
+    for note in (*data_notes(model, settings, nets), *nets.notes):
         tell(f"note: {note}")
     words = ["caffecompat", "train", (folder / "solver.prototxt").as_posix()]
     if nets.weights is not None:

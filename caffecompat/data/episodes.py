@@ -111,6 +111,9 @@ def phase_share(spec: LayerSpec, count: int, held_out: int, seed: int, what: str
     if not held_out:
         return list(range(count))
     if held_out >= count:
-        raise spec.error(f"{held_out} of {count} {what} are to be held out: none would be left to train on")
+        raise spec.error(
+            f"{held_out} of {count} {what} are to be held out: none would be left to train on",
+            hint=f"fewer held_out_{what}, a third of them for one",
+        )
     order = Draws(seed).shuffled(count)
     return sorted(order[:held_out] if spec.phase == "TEST" else order[held_out:])

@@ -10,6 +10,8 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any
 
+from caffecompat.data.databases import open_database
+from caffecompat.data.datum import read_datum
 from caffecompat.data.sentences import read_lines, vocabulary
 from caffecompat.errors import UsageError, quoted
 from caffecompat.netspec import NetSpec
@@ -17,6 +19,7 @@ from caffecompat.netspec import layers as L  # noqa: N812
 from caffecompat.netspec import params as P  # noqa: N812
 from caffecompat.schema import caffe_pb2
 from caffecompat.zoo.builders.blocks import Params
+from caffecompat.zoo.data_there import is_database
 from caffecompat.zoo.embedding import Embedding, behind_inputs, find_embedding
 from caffecompat.zoo.model import Asked, Model, Nets
 
@@ -166,6 +169,30 @@ def _named(nets: dict[str, caffe_pb2.NetParameter], name: str) -> dict[str, caff
     return nets
 
 
+def _held_out_classes(path: str, ways: int) -> int:
+    """A third of the classes of the database that is there, enough for an episode and at most for four.
+
+    Raises:
+        UsageError: it has too few classes for episodes of both phases.
+        CaffeCompatError: it cannot be read.
+    """
+    if not is_database(path):
+        return 4 * ways
+    labels = set()
+    with open_database(path) as database:
+        for _, value in database.records():
+            labels.add(read_datum(value).label)
+            if len(labels) == 12 * ways:
+                break
+    if len(labels) < 2 * ways:
+        raise UsageError(
+            f"the database {quoted(path)} has {len(labels)} classes; at least {2 * ways} are needed: "
+            f"{ways} for each episode, of training and of tests",
+            hint="name a database of other classes with --test-data, or ask for fewer --classes",
+        )
+    return min(4 * ways, max(ways, len(labels) // 3))
+
+
 def _build_pictures(asked: Asked) -> Nets:
     embedding = find_embedding(asked.embedding)
     episodes = _Episodes.of(asked, embedding.episodes)
@@ -174,10 +201,10 @@ def _build_pictures(asked: Asked) -> Nets:
         "train": asked.data or "omniglot/train_lmdb",
         "test": asked.test_data or asked.data or "omniglot/test_lmdb",
     }
-    one = asked.data is not None and asked.test_data is None
+    held_out = _held_out_classes(asked.data, ways) if asked.data is not None and asked.test_data is None else 0
 
     def data(name: str, phase: int) -> Any:
-        split = {"held_out_classes": 4 * ways} if one else {}
+        split = {"held_out_classes": held_out} if held_out else {}
         return L.EpisodeData(
             name="data",
             ntop=2,
@@ -195,7 +222,7 @@ def _build_pictures(asked: Asked) -> Nets:
         "train_val": _training(data, ("data", "label"), embedding, episodes),
         "deploy": _deploy(shapes, embedding, replace(episodes, count=1)),
     }
-    notes = (f"tests are of {4 * ways} classes of the database that training does not see",) if one else ()
+    notes = (f"tests are of {held_out} classes of the database that training does not see",) if held_out else ()
     return Nets(
         _named(nets, "MatchingNet"),
         _solver(800 // episodes.count),

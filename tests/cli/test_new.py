@@ -83,6 +83,14 @@ def test_without_test_data(digits, tmp_path):
     assert "there are no tests" in new("lenet", "-o", tmp_path / "n", "--data", digits / "train").stderr
 
 
+def test_data_that_is_not_there(tmp_path):
+    """It is told, and the files are written all the same."""
+    done = new("lenet", "-o", tmp_path / "n", "--data", "nothere_lmdb")
+    assert "note: --data 'nothere_lmdb' is not there" in done.stderr
+    assert "`caffecompat data imageset` makes one" in done.stderr
+    assert (tmp_path / "n" / "solver.prototxt").is_file()
+
+
 def test_weights_to_start_from(tmp_path):
     done = new("vgg-d", "-o", tmp_path / "a b")
     start = "vgg-a-start.caffemodel"

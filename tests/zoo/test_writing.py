@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from caffecompat.errors import CaffeCompatError, UsageError
 from caffecompat.formats import read_net, read_solver
-from caffecompat.zoo import MODELS, ask, find_model, make, write
-from tests.data.records import some, write_lmdb
+from caffecompat.schema.plugins import parameters
+from caffecompat.zoo import MODELS, ask, data_notes, find_model, make, write
+from tests.data.records import raw, some, write_lmdb
 from tests.zoo.made import made
 
 
@@ -96,6 +98,56 @@ class TestData:
     def test_mean(self):
         net = made("alexnet", mean="mean.binaryproto").nets["train_val"]
         assert {layer.transform_param.mean_file for layer in net.layer[:2]} == {"mean.binaryproto"}
+
+    def test_what_is_there(self, tmp_path, monkeypatch):
+        """Only what is missing or of another kind is told."""
+        monkeypatch.chdir(tmp_path)
+        write_lmdb(tmp_path / "db", some(2, 4))
+        (tmp_path / "list.txt").write_text("a.jpg\n")
+
+        def notes(name, **asked):
+            model = MODELS[name]
+            settings = ask(model, **asked)
+            return list(data_notes(model, settings, make(model, settings)))
+
+        assert notes("lenet", data="db", test_data="db") == notes("lenet") == []
+        assert notes("dilation-joint", data="list.txt", labels="list.txt") == []
+        imageset = "lenet reads a database there; `caffecompat data imageset` makes one"
+        assert notes("lenet", data="no", test_data="db") == [f"--data 'no' is not there: {imageset}"]
+        assert notes("lenet", data="list.txt") == [f"--data 'list.txt' is no database: {imageset}"]
+        (boxes,) = notes("ssd300", classes=2, data="no")
+        assert "`caffecompat data voc`, or `data annoset`" in boxes
+        images, labels = notes("dilation-joint", data="db", labels="no")
+        lists = "dilation-joint reads a list there; `caffecompat data segmentation` makes one"
+        assert (images, labels) == (f"--data 'db' is a database: {lists}", f"--labels 'no' is not there: {lists}")
+        assert notes("matching-net", data="no")[0].startswith("--data 'no' is not there: matching-net reads a database")
+        assert notes("matching-net-text", data="no") == [
+            "--data 'no' is not there: matching-net-text reads a text there"
+        ]
+
+
+class TestHeldOutClasses:
+    @pytest.fixture
+    def classes(self, tmp_path):
+        def write(count):
+            records = [(f"{label:03}".encode(), raw(np.zeros((1, 2, 2), np.uint8), label)) for label in range(count)]
+            return str(write_lmdb(tmp_path / str(count), records))
+
+        return write
+
+    @pytest.mark.parametrize(("count", "held_out"), [(10, 5), (24, 8), (70, 20)])
+    def test_a_third(self, count, held_out, classes):
+        """At least those of an episode, at most of four."""
+        nets = made("matching-net", data=classes(count))
+        for layer in nets.nets["train_val"].layer[:2]:
+            assert parameters(layer, "episode_data_param").held_out_classes == held_out
+        assert nets.notes[0].startswith(f"tests are of {held_out} classes")
+
+    def test_too_few(self, classes):
+        with pytest.raises(UsageError, match="has 9 classes; at least 10 are needed.*\n.*--test-data"):
+            made("matching-net", data=classes(9))
+        assert made("matching-net", data=classes(9), classes=2).notes[0].startswith("tests are of 3 classes")
+        assert made("matching-net", data=classes(5), test_data=classes(9)).notes == ()
 
 
 class TestWriting:
