@@ -263,13 +263,15 @@ def _named(kind: _Kind, dataset: str) -> tuple[str, str | None, str]:
         )
     if not kind.frontend:
         height, width = _DATASETS[dataset].places
+        mean = ",".join(map(str, _DATASETS[dataset].mean))
         return (
             context,
             None,
-            f"it trains on files of {height}x{width} places: `caffecompat features deploy.prototxt "
-            f"-w {frontend}.caffemodel IMAGES.txt --blob {'fc-final' if kind.large else 'final'} --format bin -o DIR "
+            f"it trains on files of {height}x{width} places: `caffecompat features FRONTEND/deploy.prototxt "
+            f"-w {frontend}.caffemodel IMAGES.txt --mean {mean} "
+            f"--blob {'fc-final' if kind.large else 'final'} --format bin -o DIR "
             f"--input-shape 1,3,{height * _STRIDE + 2 * _MARGIN},{width * _STRIDE + 2 * _MARGIN}` "
-            "with the front end's deploy net writes them",
+            "writes them; FRONTEND is the folder of the front end's nets",
         )
     trained = f"{frontend}.caffemodel", f"{context}.caffemodel"
     return (

@@ -83,6 +83,14 @@ SIZES = {
 }
 
 
+@pytest.mark.parametrize(("dataset", "mean"), [("voc", "102.93,111.36,116.52"), ("cityscapes", "72.39,82.91,73.16")])
+def test_dilation_context_tells_what_it_trains_on(dataset, mean):
+    """The command of the page: the front end's net in its folder, and the mean of the data set."""
+    (note,) = made("dilation-context", dataset=dataset).notes
+    assert "features FRONTEND/deploy.prototxt" in note
+    assert f" --mean {mean} " in note
+
+
 @pytest.mark.parametrize(("name", "variant"), SIZES)
 def test_sizes(name, variant):
     weights, work = SIZES[name, variant]
