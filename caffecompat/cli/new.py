@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +38,15 @@ if TYPE_CHECKING:
     metavar="NAME|PROTOTXT:BLOB",
     help="Of matching-net: vgg-fc7, googlenet, or the blob of a net that is to embed pictures.",
 )
-@click.option("--width", type=float, metavar="X", help="Of VGG, RepVGG, SSD: multiplies the channels, such as 0.25.")
-@click.option("--size", type=int, metavar="N", help="Of VGG and RepVGG: the side of the pictures, in place of 224.")
+@click.option(
+    "--width",
+    type=float,
+    metavar="X",
+    help="Of VGG, RepVGG, SSD, acnet-vgg-16: multiplies the channels, such as 0.25.",
+)
+@click.option(
+    "--size", type=int, metavar="N", help="Of VGG, RepVGG, acnet-vgg-16: the side of the pictures, in place of 224."
+)
 @click.option("--force", is_flag=True, help="Write although DIR has files; those of the same names are replaced.")
 @click.option("--list", "listing", is_flag=True, help="List the nets, and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="With --list: as one JSON object.")
@@ -114,6 +122,12 @@ def _list(as_json: bool) -> None:
     for model in MODELS.values():
         click.echo(f"{model.name.ljust(width)}  {model.summary} ({model.source})")
         if len(model.datasets) > 1:
-            click.echo(f"{'':{width}}  --dataset {', '.join(model.datasets)}")
+            click.echo(f"{'':{width}}  --dataset {_choices(model.datasets)}")
         if model.variants:
-            click.echo(f"{'':{width}}  --variant {', '.join(model.variants)}")
+            click.echo(f"{'':{width}}  --variant {_choices(model.variants)}")
+
+
+def _choices(names: Iterable[str]) -> str:
+    """The names, of which the first is taken if none is asked for."""
+    first, *others = names
+    return ", ".join((f"{first} (default)", *others))

@@ -15,7 +15,7 @@ from caffecompat.zoo.model import Asked, Model, Nets
 # What a width and a size may be: five layers halve the picture.
 WIDTHS = (1 / 64, 8)
 SIZES = (32, 1024)
-_SCALING = {"width": "VGG, RepVGG and SSD", "size": "VGG and RepVGG"}
+_SCALING = {"width": "VGG, RepVGG, SSD and acnet-vgg-16", "size": "VGG, RepVGG and acnet-vgg-16"}
 _TESTS = ("test_iter", "test_interval", "test_initialization", "eval_type", "ap_version")
 
 

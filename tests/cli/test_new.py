@@ -23,6 +23,11 @@ def new(*arguments, status=0):
 def test_list():
     lines = new("--list").stdout.splitlines()
     assert {line.split()[0] for line in lines if not line.startswith(" ")} == set(MODELS)
+    ssd = next(index for index, line in enumerate(lines) if line.startswith("ssd300 "))
+    assert [line.strip() for line in lines[ssd + 1 : ssd + 3]] == [
+        "--dataset voc (default), coco, ilsvrc",
+        "--variant vgg (default), zf, resnet-101",
+    ]
     rows = json.loads(new("--list", "--json").stdout)
     assert rows["lenet"] == {
         "summary": MODELS["lenet"].summary,
