@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from caffecompat.data.databases import open_database
-from caffecompat.data.datum import read_datum
 from caffecompat.data.sentences import read_lines, vocabulary
 from caffecompat.errors import UsageError, quoted
 from caffecompat.netspec import NetSpec
@@ -176,6 +175,8 @@ def _held_out_classes(path: str, ways: int) -> int:
         UsageError: it has too few classes for episodes of both phases.
         CaffeCompatError: it cannot be read.
     """
+    from caffecompat.data.datum import read_datum
+
     if not is_database(path):
         return 4 * ways
     labels = set()

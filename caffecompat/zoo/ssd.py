@@ -219,16 +219,31 @@ def _solver(setting: Setting) -> caffe_pb2.SolverParameter:
     return solver
 
 
+def _notes(asked: Asked, solver: caffe_pb2.SolverParameter) -> tuple[str, ...]:
+    """What is to be known of the solver."""
+    batches = "the paper's batches are of 32: 8 on each of four GPUs, --gpu 0,1,2,3; on one device write iter_size: 4"
+    if asked.data is None:
+        return (batches,)
+    steps = "stepvalue" if solver.stepvalue else "stepsize"
+    shortened = f"max_iter and {steps}" if asked.test_data is None else f"max_iter, {steps} and test_interval"
+    return (
+        batches,
+        f"the solver is for {solver.max_iter:,} iterations: for a small set of pictures make {shortened} "
+        "smaller, as docs/ssd.md does",
+    )
+
+
 def _build(size: int, asked: Asked) -> Nets:
     setting = Setting(DATASETS[asked.dataset], asked.variant, size)
     test = narrowed(_test(setting, asked), asked.width)
     nets = {"train": narrowed(_train(setting, asked), asked.width), "test": test, "deploy": _deploy(setting, test)}
-    batches = "the paper's batches are of 32: 8 on each of four GPUs, --gpu 0,1,2,3; on one device write iter_size: 4"
+    solver = _solver(setting)
+    notes = _notes(asked, solver)
     if asked.width != 1:
         note = "a net of another width has no weights to start from: all layers start from their fillers"
-        return Nets(nets, _solver(setting), setting.name, None, (note, batches))
+        return Nets(nets, solver, setting.name, None, (note, *notes))
     body = BODIES[asked.variant]
-    return Nets(nets, _solver(setting), setting.name, body.weights, (body.note, batches))
+    return Nets(nets, solver, setting.name, body.weights, (body.note, *notes))
 
 
 def narrowed(net: caffe_pb2.NetParameter, width: float) -> caffe_pb2.NetParameter:

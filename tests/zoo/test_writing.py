@@ -41,6 +41,12 @@ class TestWhatIsAsked:
     def test_widths_and_sizes(self):
         refused("lenet", "lenet has no --width", width=0.5)
         refused("ssd300", "ssd300 has no --size", size=64)
+        refused("resnet-18", "no --width\n.*VGG, RepVGG, SSD and acnet-vgg-16 have it", width=0.5)
+        for what, number in (("width", 0.5), ("size", 64)):
+            assert [name for name in MODELS if name.startswith("acnet-") and what in MODELS[name].scales] == [
+                "acnet-vgg-16"
+            ]
+            ask(find_model("acnet-vgg-16"), **{what: number})
         refused("vgg-a", "expected --width from 0.015625 to 8, got 0", width=0.0)
         refused("vgg-a", "expected --width .* got nan", width=float("nan"))
         refused("repvgg-a0", "expected --size from 32 to 1024, got 16", size=16)
@@ -83,6 +89,15 @@ class TestData:
         assert 'label_map_file: "map.prototxt"' in texts["test"]
         assert "save_output_param" not in texts["deploy"]
         assert made("ssd300", classes=4, data="train").nets.keys() == {"train", "deploy"}
+
+    def test_small_sets_for_detection(self):
+        """Who brings images is told what to shorten, of the fields that the solver has."""
+        told = "make {} smaller, as docs/ssd.md does"
+        asked = {"classes": 4, "data": "train", "test_data": "test"}
+        assert made("ssd300", **asked).notes[-1].endswith(told.format("max_iter, stepvalue and test_interval"))
+        residual = made("ssd300", classes=4, data="train", variant="resnet-101")
+        assert residual.notes[-1].endswith(told.format("max_iter and stepsize"))
+        assert not any("docs/ssd.md" in note for note in made("ssd300").notes)
 
     def test_segmentation(self, tmp_path):
         (tmp_path / "val.txt").write_text("a.jpg\nb.jpg\nc.jpg\n")
