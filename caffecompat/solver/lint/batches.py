@@ -27,12 +27,14 @@ SAME_SOURCE = Rule("same-source", "warning", "A test on the data that is trained
 RULES = (RUN_SIZE, SHORT_RUN, TEST_COVERAGE, LARGE_BATCH, FEW_RECORDS, SAME_SOURCE)
 
 SOURCES = ("data_param", "image_data_param", "hdf5_data_param", "window_data_param")
+# Their batches are drawn at random from all records, so no number of passes goes through each once.
+DRAWN = ("EpisodeData", "SentenceData")
 
 
 def check(subject: Subject) -> Iterator[Finding]:
     """How batches, passes and records go together."""
     for linted in subject.nets:
-        for spec, read, count in _counted(linted):
+        for spec, read, count in _in_turn(linted):
             batch = read.shapes[0][0]
             if batch > count:
                 yield LARGE_BATCH.on(spec, f"batch_size {batch} is more than the {count} records there are")
@@ -51,12 +53,18 @@ def _counted(linted: LintedNet) -> Iterator[tuple[LayerSpec, Read, int]]:
             yield linted.graph.layers[index], read, read.count
 
 
+def _in_turn(linted: LintedNet) -> Iterator[tuple[LayerSpec, Read, int]]:
+    """Those of them that go through their records one after another."""
+    return (found for found in _counted(linted) if found[0].type not in DRAWN)
+
+
 def _train(subject: Subject, linted: LintedNet) -> Iterator[Finding]:
     assert subject.solver is not None
     message, processes = subject.solver.message, subject.asked.processes
-    for spec, read, count in _counted(linted):
+    for spec, _, count in _counted(linted):
         if count < processes:
             yield FEW_RECORDS.on(spec, f"{count} records for {processes} processes")
+    for spec, read, count in _in_turn(linted):
         batch = read.shapes[0][0]
         each = batch * max(message.iter_size, 1) * processes
         total = each * message.max_iter
@@ -78,7 +86,7 @@ def _coverage(subject: Subject, linted: LintedNet) -> Iterator[Finding]:
     assert subject.solver is not None
     assert linted.number is not None
     passes = subject.solver.message.test_iter[linted.number]
-    for spec, read, count in _counted(linted):
+    for spec, read, count in _in_turn(linted):
         batch = read.shapes[0][0]
         taken, wanted = passes * batch, ceil(count / batch)
         if passes == wanted:
