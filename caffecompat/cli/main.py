@@ -25,7 +25,7 @@ COMMANDS = {
     "data": "Make databases of images, look into them, compute their means.",
     "detect": "Find objects in images: boxes in pixels, with names and scores.",
     "draw": "Draw a net, or an SSD's prior boxes, as a picture or as a page to search.",
-    "evaluate": "Score files of results against annotations.",
+    "evaluate": "Score a net, or files of results, against annotations.",
     "features": "Save the values of a net's blobs for images.",
     "inspect": "Show a net layer by layer: shapes, parameters, work, receptive field.",
     "new": "Write the prototxts of a published net, ready to train.",

@@ -37,7 +37,9 @@ def device_of(parsed: ParsedSolver, options: Options, group: Group) -> torch.dev
         if device.type == "cuda" and device.index is None and group.world > 1:
             device = torch.device("cuda", group.local_rank)
         if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            raise UsageError(f"{quoted(options.device)}: {torch.cuda.device_count()} GPUs are here")
+            raise UsageError(
+                f"{quoted(options.device)}: {torch.cuda.device_count()} GPUs are here", hint="--device cpu needs none"
+            )
         return device
     if parsed.message.solver_mode == caffe_pb2.SolverParameter.CPU:
         return torch.device("cpu")
