@@ -238,3 +238,12 @@ def test_options(voc):
     assert "--relative" in result.stderr
     call("data", "segmentation", "voc", voc, "-o", spaced, "--relative")
     assert (spaced / "val_labels.txt").read_text() == "labels/val/2008_1.png\n"
+
+
+def test_label_maps_in_colours(voc):
+    for number in (1, 2):
+        write(voc / "VOC2012" / "SegmentationClass" / f"2007_{number}.png", np.full((*SIZE, 3), (1, 2, 3)))
+    told = run("voc", voc, code=1).stderr
+    assert "got a picture in colours" in told
+    assert "\\n" not in told
+    assert "\n  save it as an indexed or grey PNG" in told

@@ -64,7 +64,8 @@ def command(
             split = SplitImport(name, making.hidden, final, root if relative else None)
             faults = _write(split, found, workers, strict)
             if not split.taken:
-                raise FormatError(f'no pair of the split "{name}" can be read; the first: {faults[0]}', file=folder)
+                first = f'no pair of the split "{name}" can be read; the first: {_line(faults[0])}'
+                raise FormatError(first, file=folder, hint=faults[0].hint)
             for file, text in split.lists().items():
                 making.write(file, text)
             bad += faults

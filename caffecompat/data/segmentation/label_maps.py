@@ -108,5 +108,5 @@ def _of_colours(image: npt.NDArray[np.generic], path: str | os.PathLike[str], co
     raise FormatError(
         "expected a label map, a grey or indexed PNG of classes, got a picture in colours",
         file=path,
-        hint="--palette says which class a colour stands for",
+        hint="save it as an indexed or grey PNG (`evaluate segmentation` also takes colours, with --palette)",
     )
