@@ -153,7 +153,8 @@ def views(session: Session, blob: str, asked: Asked, batch: int) -> list[View]:
     size = (taken[2], taken[3])
     for wanted in asked.scales:
         if "dense" not in asked.kinds and wanted < max(size):
-            raise ShapeError(f"--scales {wanted}: crops of {size[0]}x{size[1]} do not fit", hint="see --input-shape")
+            hint = f"give scales of {max(size)} or more, or see --input-shape"
+            raise ShapeError(f"--scales {wanted}: crops of {size[0]}x{size[1]} do not fit", hint=hint)
     made: list[View] = []
     scales: Sequence[int | None] = asked.scales or (None,)
     dense = _convolutional(session) if "dense" in asked.kinds else session
