@@ -16,6 +16,7 @@ are interleaved, each ends when the GPU has done its work; times are medians, th
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from torch import Tensor, nn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
+from fed import Fed  # noqa: E402
 from inference_files import draw, write_prototxt  # noqa: E402
 from inference_nets import CASES, Case  # noqa: E402
 from multibox import CLASSES  # noqa: E402
@@ -37,10 +39,9 @@ from ssd_net import MOMENTUM, Plain, net_text  # noqa: E402
 from timing import interleaved  # noqa: E402
 
 import caffecompat  # noqa: E402
-from caffecompat.net import Net, Outputs  # noqa: E402
+from caffecompat.net import Net  # noqa: E402
 from caffecompat.net.precision import gpu_precision  # noqa: E402
 from caffecompat.solver import Solver  # noqa: E402
-from caffecompat.solver.group import Group  # noqa: E402
 from caffecompat.solver.options import Precision  # noqa: E402
 
 Step = Callable[[], object]
@@ -55,18 +56,6 @@ INPUTS = """layer {{ name: "data" type: "Input" top: "data" top: "label" input_p
 SOLVER = """train_net: "{folder}/train.prototxt" base_lr: 0.001 lr_policy: "fixed" momentum: 0.9 weight_decay: 0.0005
   type: "SGD" snapshot_after_train: false random_seed: 1
 """
-
-
-class Fed(Group):
-    """Gives the net the same batch over and over."""
-
-    def __init__(self, data: Tensor, label: Tensor) -> None:
-        self._tops = {"data": data, "label": label}
-
-    def run(self, net: Net) -> tuple[Tensor, Outputs]:
-        outputs = net(**self._tops)
-        assert isinstance(outputs, Outputs)
-        return net.loss(outputs), outputs
 
 
 @contextmanager
@@ -106,7 +95,7 @@ def our_solver(folder: Path, count: int, precision: Precision) -> Solver:
     rows[..., 0], rows[..., 1], rows[..., 3:7] = torch.arange(count, device=DEVICE)[:, None], labels, boxes
     (folder / "train.prototxt").write_text(net_text(INPUTS.format(batch=count, rows=count * BOXES)))
     (folder / "solver.prototxt").write_text(SOLVER.format(folder=folder))
-    group = Fed(data, rows.reshape(1, 1, -1, 8))
+    group = Fed(itertools.repeat((data, rows.reshape(1, 1, -1, 8))))
     return Solver.from_prototxt(folder / "solver.prototxt", group=group, precision=precision, device="cuda")
 
 

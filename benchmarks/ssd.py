@@ -17,6 +17,7 @@ Runs are interleaved. Times are medians; ratios are medians of the pairs' ratios
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tempfile
 from collections.abc import Callable
@@ -32,11 +33,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import ssd_data  # noqa: E402
+from fed import Fed  # noqa: E402
 from multibox import CLASSES  # noqa: E402
 from ssd_net import MOMENTUM, Plain, net_text  # noqa: E402
 from timing import interleaved  # noqa: E402
 
-from caffecompat.net import Net, Outputs  # noqa: E402
 from caffecompat.solver import Solver  # noqa: E402
 from caffecompat.solver.group import Group  # noqa: E402
 from caffecompat.solver.options import Precision  # noqa: E402
@@ -52,18 +53,6 @@ SOLVER = """train_net: "{folder}/train.prototxt" base_lr: 0.001 lr_policy: "fixe
   type: "SGD" snapshot_after_train: false solver_mode: CPU random_seed: 1
 """
 Step = Callable[[], object]
-
-
-class Fed(Group):
-    """Gives the net the same batch over and over."""
-
-    def __init__(self, data: Tensor, label: Tensor) -> None:
-        self._tops = {"data": data, "label": label}
-
-    def run(self, net: Net) -> tuple[Tensor, Outputs]:
-        outputs = net(**self._tops)
-        assert isinstance(outputs, Outputs)
-        return net.loss(outputs), outputs
 
 
 def batch() -> tuple[Tensor, Tensor, Tensor]:
@@ -87,7 +76,7 @@ def ours(folder: Path, precision: Precision) -> Solver:
     data, boxes, labels = batch()
     rows = torch.zeros(BATCH, BOXES, 8)
     rows[..., 0], rows[..., 1], rows[..., 3:7] = torch.arange(BATCH)[:, None], labels, boxes
-    return solver(folder, INPUTS, precision, Fed(data, rows.reshape(1, 1, -1, 8)))
+    return solver(folder, INPUTS, precision, Fed(itertools.repeat((data, rows.reshape(1, 1, -1, 8)))))
 
 
 def plain(start: Solver, precision: Precision) -> Step:

@@ -28,28 +28,14 @@ from torch.nn import functional
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
+from benchmarks.fed import Fed  # noqa: E402
 from benchmarks.timing import interleaved  # noqa: E402
 from benchmarks.train_nets import NETS, SOLVER, Case  # noqa: E402
-from caffecompat.net import Net, Outputs  # noqa: E402
 from caffecompat.schema import caffe_pb2  # noqa: E402
 from caffecompat.solver import Solver  # noqa: E402
-from caffecompat.solver.group import Group  # noqa: E402
 
 Batch = tuple[Tensor, Tensor]
 Step = Callable[[], object]
-
-
-class Fed(Group):
-    """Feeds the net batches from memory."""
-
-    def __init__(self, batches: Iterator[Batch]) -> None:
-        self._batches = batches
-
-    def run(self, net: Net) -> tuple[Tensor, Outputs]:
-        data, label = next(self._batches)
-        outputs = net(data=data, label=label)
-        assert isinstance(outputs, Outputs)
-        return net.loss(outputs), outputs
 
 
 def in_memory(case: Case, count: int = 4) -> list[Batch]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from caffecompat.cli.errors import tell
 from caffecompat.cli.options import net_argument, net_options, preprocessing_options, python_option
 from caffecompat.cli.predict._options import size
 from caffecompat.errors import UsageError
@@ -65,11 +64,11 @@ def command(
     picture (or of the net's input, without --image), and counted.
     """
     from caffecompat.cli.draw.making import make
-    from caffecompat.cli.files import keep_inputs
+    from caffecompat.cli.files import keep_inputs, tell_written
 
     if at is not None and not priors:
         raise UsageError("--at goes with --priors")
     target = output or Path(net.with_suffix(".html").name)
     keep_inputs(target, [net, weights, image, options["labels"]])
-    written = make(net, target, weights=weights, image=image, priors=priors, at=at, **options)
-    tell(f"wrote {target} ({written:,} bytes)")
+    make(net, target, weights=weights, image=image, priors=priors, at=at, **options)
+    tell_written(target)

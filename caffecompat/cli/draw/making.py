@@ -37,8 +37,8 @@ def make(
     size: tuple[int, int] | None,
     input_shapes: Any,
     **options: Any,
-) -> int:
-    """Write the drawing of a net, or of its prior boxes; how many bytes it has.
+) -> None:
+    """Write the drawing of a net, or of its prior boxes.
 
     Args:
         prototxt: the net.
@@ -82,7 +82,6 @@ def make(
         data = _net(read_subject(prototxt, input_shapes, options), suffix, [("net", str(prototxt))])
     with atomic_write(target) as file:
         file.write(data)
-    return len(data)
 
 
 def _net(subject: Subject, suffix: str, facts: list[tuple[str, str]]) -> bytes:
